@@ -1,0 +1,2 @@
+//! automount
+fn main() {}

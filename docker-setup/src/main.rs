@@ -1,0 +1,2 @@
+//! docker-setup
+fn main() {}

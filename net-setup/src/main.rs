@@ -1,0 +1,2 @@
+//! net-setup
+fn main() {}

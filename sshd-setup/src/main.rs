@@ -1,0 +1,2 @@
+//! sshd-setup
+fn main() {}
