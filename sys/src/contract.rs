@@ -1,0 +1,87 @@
+//! Names and lines that users, other programs and the boot tests rely on.
+//! A value here is an interface: changing one is a change users can see.
+
+/// File system label of the data partition.
+pub const DATA_LABEL: &str = "boot2docker-data";
+/// File system label of the swap partition.
+pub const SWAP_LABEL: &str = "boot2dockerswap";
+/// First bytes of a disk that asks to be formatted; the name field of the first tar member there.
+pub const MAGIC: &str = "boot2docker, please format-me";
+
+/// Docker's data root; a link into the data disk.
+pub const DOCKER_DIR: &str = "/var/lib/docker";
+/// Everything users keep across boots apart from containers; a link into the data disk.
+pub const STATE_DIR: &str = "/var/lib/boot2docker";
+/// Shell code that sets the daemon's variables.
+pub const PROFILE: &str = "/var/lib/boot2docker/profile";
+/// Hook that runs before Docker, which waits for it.
+pub const BOOTSYNC: &str = "/var/lib/boot2docker/bootsync.sh";
+/// Hook that runs in the background once Docker was started.
+pub const BOOTLOCAL: &str = "/var/lib/boot2docker/bootlocal.sh";
+/// Output of [`BOOTLOCAL`].
+pub const BOOTLOCAL_LOG: &str = "/var/log/bootlocal.log";
+/// User files unpacked over `/home/docker` at every boot.
+pub const USERDATA: &str = "/var/lib/boot2docker/userdata.tar";
+/// Extra certificate authorities, `*.pem` and `*.crt`.
+pub const CERTS_DIR: &str = "/var/lib/boot2docker/certs";
+/// TLS material of our own making.
+pub const TLS_DIR: &str = "/var/lib/boot2docker/tls";
+/// Where sshd's configuration and host keys persist.
+pub const SSH_STATE_DIR: &str = "/var/lib/boot2docker/ssh";
+/// Where sshd looks for its configuration; a link to [`SSH_STATE_DIR`].
+pub const SSH_DIR: &str = "/usr/local/etc/ssh";
+/// The machine's persistent name.
+pub const HOSTNAME_FILE: &str = "/var/lib/boot2docker/etc/hostname";
+/// Name of a machine nobody named.
+pub const DEFAULT_HOSTNAME: &str = "boot2docker";
+/// Log directory on the data disk.
+pub const STATE_LOG_DIR: &str = "/var/lib/boot2docker/log";
+/// Log directory in RAM, for what starts before the data disk is there.
+pub const LOG_DIR: &str = "/var/log";
+/// Log of the boot from stage 0 on, with kernel time stamps.
+pub const BOOT_LOG: &str = "/boot.log";
+/// The older name of [`BOOT_LOG`].
+pub const BOOT_LOG_LINK: &str = "/var/log/boot2docker.log";
+
+/// Run-time state shared between our programs.
+pub const RUN_DIR: &str = "/run/boot2docker";
+/// `KEY=value` lines about the data disk: `DEVICE`, `MOUNTPOINT`, `FSTYPE`, `SOURCE`, `REASON`.
+pub const DATA_DISK_FILE: &str = "/run/boot2docker/data-disk";
+/// dockerd's arguments, one a line.
+pub const DOCKERD_ARGS: &str = "/run/boot2docker/dockerd.args";
+/// dockerd's environment, `KEY=value` lines.
+pub const DOCKERD_ENV: &str = "/run/boot2docker/dockerd.env";
+/// Lease state, one file per interface.
+pub const NET_STATE_DIR: &str = "/run/boot2docker/net";
+/// PID 1's control socket, for root only.
+pub const CONTROL_SOCKET: &str = "/run/boot2docker/init.sock";
+/// Boot steps as `name start_ms end_ms` lines, milliseconds since kernel start.
+pub const TIMELINE: &str = "/run/boot2docker/timeline";
+
+/// The Docker API's local socket.
+pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+/// dockerd's process id.
+pub const DOCKER_PID: &str = "/var/run/docker.pid";
+/// containerd's socket.
+pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+/// Port of the Docker API with TLS.
+pub const DOCKER_TLS_PORT: u16 = 2376;
+
+/// Uid of user `docker`; hard-coded in mount commands of others.
+pub const DOCKER_UID: u32 = 1000;
+/// Gid of `staff`, the primary group of user `docker`; hard-coded in mount commands of others.
+pub const STAFF_GID: u32 = 50;
+/// Home of user `docker`.
+pub const DOCKER_HOME: &str = "/home/docker";
+
+/// Where programs are searched for, by us and by non-login shells.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Start of the console line once the Docker API answers; the elapsed time follows in parentheses.
+pub const DOCKER_READY: &str = "boot2docker: docker is ready";
+/// Start of the console line once sshd listens.
+pub const SSH_READY: &str = "boot2docker: ssh is ready";
+/// Start of the console line before the reason for a rescue shell.
+pub const RESCUE: &str = "boot2docker: rescue:";
+/// Start of the last console line of an orderly end: every file system was unmounted or read-only.
+pub const CLEAN_END: &str = "boot2docker: all file systems are clean";

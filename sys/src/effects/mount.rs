@@ -1,0 +1,79 @@
+//! Mounting, moving and unmounting file systems.
+
+use std::path::Path;
+use std::{fs, io};
+
+use anyhow::{Context, Result};
+use rustix::mount::MountPropagationFlags;
+use sys_mount::Mount;
+pub use sys_mount::{MountFlags, UnmountFlags};
+
+use crate::mountinfo::{self, MountEntry};
+
+/// Mounts `source` on the existing directory `target`; `data` holds the file system's own options, or nothing.
+///
+/// # Errors
+/// When the kernel refuses; the message names source, type and target.
+pub fn mount(source: &str, target: &Path, fstype: &str, flags: MountFlags, data: &str) -> Result<()> {
+    raw(Path::new(source), target, fstype, flags, data)
+        .with_context(|| format!("mounting {source} ({fstype}) on {}", target.display()))
+}
+
+/// Makes the tree below `source` visible at `target`, too.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn bind(source: &Path, target: &Path) -> Result<()> {
+    raw(source, target, "none", MountFlags::BIND, "")
+        .with_context(|| format!("bind-mounting {} on {}", source.display(), target.display()))
+}
+
+/// Moves the mount at `source` to `target`.
+///
+/// # Errors
+/// When `source` is no mount point or the kernel refuses.
+pub fn move_to(source: &Path, target: &Path) -> Result<()> {
+    raw(source, target, "none", MountFlags::MOVE, "")
+        .with_context(|| format!("moving the mount {} to {}", source.display(), target.display()))
+}
+
+/// Unmounts what is mounted at `target`; `UnmountFlags::empty()` fails while it is in use.
+///
+/// # Errors
+/// When it is in use or no mount point.
+pub fn unmount(target: &Path, flags: UnmountFlags) -> Result<()> {
+    sys_mount::unmount(target, flags | UnmountFlags::NOFOLLOW)
+        .with_context(|| format!("unmounting {}", target.display()))
+}
+
+/// Makes the file system mounted at `target` read-only, which writes it out.
+///
+/// # Errors
+/// When files are open for writing.
+pub fn remount_read_only(target: &Path) -> Result<()> {
+    raw(Path::new("none"), target, "none", MountFlags::REMOUNT | MountFlags::RDONLY, "")
+        .with_context(|| format!("remounting {} read-only", target.display()))
+}
+
+/// Lets mounts at `target` and below be seen in the mount namespaces of others that start from now on.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn share(target: &Path) -> Result<()> {
+    rustix::mount::mount_change(target, MountPropagationFlags::SHARED | MountPropagationFlags::REC)
+        .with_context(|| format!("sharing mounts below {}", target.display()))
+}
+
+/// Reads the mount table, in order of mounting.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn table() -> Result<Vec<MountEntry>> {
+    let path = "/proc/self/mountinfo";
+    let text = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
+    Ok(mountinfo::parse(&text)?)
+}
+
+fn raw(source: &Path, target: &Path, fstype: &str, flags: MountFlags, data: &str) -> io::Result<()> {
+    Mount::builder().fstype(fstype).flags(flags).data(data).mount(source, target).map(drop)
+}
