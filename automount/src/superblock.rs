@@ -1,0 +1,88 @@
+//! Superblocks of the file systems we mount: little-endian fields at fixed places.
+
+use crate::model::{Filesystem, FilesystemKind, Signature};
+
+/// Place of an ext superblock.
+const EXT_AT: usize = 1024;
+/// Place of a btrfs superblock.
+pub const BTRFS_AT: usize = 64 << 10;
+const BTRFS_MAGIC: &[u8] = b"_BHRfS_M";
+
+/// Features, by field. Source: Linux `fs/ext4/ext4.h`.
+const COMPAT_HAS_JOURNAL: u32 = 0x4;
+const INCOMPAT_RECOVER: u32 = 0x4;
+const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
+/// All an ext3 may have: filetype, recover, meta_bg.
+const INCOMPAT_OF_EXT3: u32 = 0x2 | INCOMPAT_RECOVER | 0x10;
+/// All an ext3 may have: sparse_super, large_file, btree_dir.
+const RO_COMPAT_OF_EXT3: u32 = 0x1 | 0x2 | 0x4;
+/// State bit "was unmounted cleanly"; state bit "errors were seen".
+const STATE_CLEAN: u16 = 1;
+const STATE_ERRORS: u16 = 2;
+/// Block sizes run from 1 KiB to 64 KiB: the size is 1024 shifted by 0 to 6.
+const LARGEST_BLOCK_SHIFT: u32 = 6;
+
+/// An ext superblock: a file system, or the journal of one elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ext {
+    /// [`Signature::Ext`] or [`Signature::ExtJournal`].
+    pub signature: Signature,
+    /// Kind, label, UUID and state.
+    pub filesystem: Filesystem,
+}
+
+/// Returns the ext superblock in the first bytes of a device, or None if there is no plausible one.
+///
+/// Source: Linux `fs/ext4/ext4.h`, `struct ext4_super_block`.
+pub fn ext(head: &[u8]) -> Option<Ext> {
+    let block = head.get(EXT_AT..EXT_AT + 1024)?;
+    let is_plausible =
+        u16_at(block, 56) == 0xef53 && u32_at(block, 4) != 0 && u32_at(block, 24) <= LARGEST_BLOCK_SHIFT;
+    if !is_plausible {
+        return None;
+    }
+    let (compat, incompat, ro_compat) = (u32_at(block, 92), u32_at(block, 96), u32_at(block, 100));
+    let kind = match compat & COMPAT_HAS_JOURNAL {
+        _ if incompat & !INCOMPAT_OF_EXT3 != 0 || ro_compat & !RO_COMPAT_OF_EXT3 != 0 => FilesystemKind::Ext4,
+        0 => FilesystemKind::Ext2,
+        _ => FilesystemKind::Ext3,
+    };
+    let state = u16_at(block, 58);
+    let is_dirty = state & STATE_CLEAN == 0 || state & STATE_ERRORS != 0 || incompat & INCOMPAT_RECOVER != 0;
+    let signature = if incompat & INCOMPAT_JOURNAL_DEV == 0 { Signature::Ext } else { Signature::ExtJournal };
+    let filesystem =
+        Filesystem { kind, label: text(&block[120..136]), uuid: uuid(&block[104..120]), is_dirty };
+    Some(Ext { signature, filesystem })
+}
+
+/// Returns the btrfs file system whose superblock is in the first bytes of a device.
+///
+/// Source: Linux `uapi/linux/btrfs_tree.h`, `struct btrfs_super_block`.
+pub fn btrfs(head: &[u8]) -> Option<Filesystem> {
+    let block = head.get(BTRFS_AT..BTRFS_AT + 4096)?;
+    (block.get(64..72)? == BTRFS_MAGIC).then(|| Filesystem {
+        kind: FilesystemKind::Btrfs,
+        label: text(&block[299..299 + 256]),
+        uuid: uuid(&block[32..48]),
+        is_dirty: false,
+    })
+}
+
+fn u16_at(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
+}
+
+fn u32_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+/// Returns the text before the first NUL.
+fn text(field: &[u8]) -> String {
+    let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..end]).into_owned()
+}
+
+fn uuid(bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
