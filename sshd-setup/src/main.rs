@@ -1,2 +1,60 @@
-//! sshd-setup
-fn main() {}
+//! Makes all that sshd needs before it starts: configuration, host keys, and the keys and files of user docker.
+
+mod apply;
+mod config;
+mod facts;
+mod keys;
+mod plan;
+mod userdata;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+
+use crate::plan::Plan;
+
+const USAGE: &str = "\
+usage: sshd-setup [--slow-keys] [--dry-run]
+
+Makes /usr/local/etc/ssh a link to /var/lib/boot2docker/ssh, completes and
+checks sshd_config, makes missing host keys, and fills /home/docker from
+/var/lib/boot2docker/userdata.tar and /var/lib/boot2docker/authorized_keys.
+
+  --slow-keys   only make host keys that take long; for the background
+  --dry-run     print what would be done, change nothing
+  --help        print this text
+";
+
+fn main() -> ExitCode {
+    b2d_sys::logging::init("sshd-setup");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
+        [] => run(plan::plan, false),
+        ["--dry-run"] => run(plan::plan, true),
+        ["--slow-keys"] => run(plan::plan_slow_keys, false),
+        ["--slow-keys", "--dry-run"] => run(plan::plan_slow_keys, true),
+        [other, ..] => Err(anyhow!("unknown argument {other:?}; see sshd-setup --help")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(plan: fn(&facts::Facts) -> Plan, is_dry: bool) -> Result<()> {
+    let plan = plan(&facts::read(Path::new("/"))?);
+    if is_dry {
+        return Ok(write!(io::stdout(), "{plan}")?);
+    }
+    for note in &plan.notes {
+        log::warn!("{note}");
+    }
+    apply::apply(&plan)
+}

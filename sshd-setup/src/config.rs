@@ -1,0 +1,94 @@
+//! Brings an `sshd_config` that an older release left on the data disk up to what this sshd needs. Pure.
+
+/// Where a configuration without HostKey lines would not look: this sshd was built for `/etc/ssh`.
+const HOST_KEYS: &str = "/usr/local/etc/ssh/ssh_host_ed25519_key
+HostKey /usr/local/etc/ssh/ssh_host_ecdsa_key
+HostKey /usr/local/etc/ssh/ssh_host_rsa_key";
+/// Settings without which Docker Machine or drivers fail. A configuration that has the keyword keeps its own value.
+const NEEDED: &[(&str, &str)] = &[
+    ("HostKey", HOST_KEYS),
+    ("HostKeyAlgorithms", "+ssh-rsa"),
+    ("PubkeyAcceptedAlgorithms", "+ssh-rsa"),
+    ("PerSourcePenalties", "no"),
+    ("MaxStartups", "200:30:400"),
+    ("UseDNS", "no"),
+    ("PermitUserEnvironment", "yes"),
+    ("Subsystem", "sftp internal-sftp"),
+];
+/// Older spelling of a keyword. Source: OpenSSH `servconf.c`.
+const ALIASES: &[(&str, &str)] = &[("PubkeyAcceptedKeyTypes", "PubkeyAcceptedAlgorithms")];
+/// The one external sftp server there is; older releases had it elsewhere.
+const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
+const HEADING: &str = "# Added by boot2docker because the lines below did not say:";
+
+/// Returns the configuration with what is missing put before it, or None if nothing is missing.
+///
+/// Before, because sshd takes the first value it meets, and lines at the end may belong to a Match block.
+pub fn complete(text: &str) -> Option<String> {
+    let body: String = text.split_inclusive('\n').map(with_known_sftp_server).collect();
+    let missing: Vec<&(&str, &str)> = NEEDED.iter().filter(|(keyword, _)| !has(&body, keyword)).collect();
+    if missing.is_empty() {
+        return (body != text).then_some(body);
+    }
+    let added: String = missing.iter().map(|(keyword, value)| format!("{keyword} {value}\n")).collect();
+    Some(format!("{HEADING}\n{added}\n{body}"))
+}
+
+fn with_known_sftp_server(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let is_sftp = words.next().is_some_and(|word| word.eq_ignore_ascii_case("Subsystem"))
+        && words.next().is_some_and(|word| word.eq_ignore_ascii_case("sftp"));
+    match words.next() {
+        Some(path) if is_sftp && path.starts_with('/') && path != SFTP_SERVER => {
+            line.replace(path, "internal-sftp")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// Tells whether a keyword is set outside Match blocks.
+fn has(text: &str, keyword: &str) -> bool {
+    text.lines()
+        .map(keyword_of)
+        .take_while(|word| !word.eq_ignore_ascii_case("Match"))
+        .any(|word| word.eq_ignore_ascii_case(keyword))
+}
+
+fn keyword_of(line: &str) -> &str {
+    let word = line.trim_start().split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
+    let alias = ALIASES.iter().find(|(old, _)| old.eq_ignore_ascii_case(word));
+    alias.map_or(word, |(_, keyword)| keyword)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = include_str!("../../rootfs/files/usr/local/etc/ssh/sshd_config");
+
+    #[test]
+    fn our_own_configuration_is_complete() {
+        assert_eq!(complete(OURS), None);
+    }
+
+    #[test]
+    fn missing_settings_come_first() {
+        let old = "# old\nusedns=yes\nPubkeyAcceptedKeyTypes *\nSubsystem sftp /usr/local/libexec/sftp-server -u 2\n\
+                   Match User x\nMaxStartups 1\n";
+        let expected = format!(
+            "{HEADING}\nHostKey {HOST_KEYS}\nHostKeyAlgorithms +ssh-rsa\nPerSourcePenalties no\n\
+             MaxStartups 200:30:400\nPermitUserEnvironment yes\n\n# old\nusedns=yes\nPubkeyAcceptedKeyTypes *\n\
+             Subsystem sftp internal-sftp -u 2\nMatch User x\nMaxStartups 1\n"
+        );
+        let completed = complete(old).unwrap();
+        assert_eq!(completed, expected);
+        assert_eq!(complete(&completed), None);
+    }
+
+    #[test]
+    fn only_the_sftp_server_is_replaced_when_nothing_else_is_missing() {
+        let old = OURS.replace("internal-sftp", "/usr/local/lib/openssh/sftp-server");
+        assert_eq!(complete(&old).unwrap(), OURS);
+        assert_eq!(complete(&OURS.replace("internal-sftp", SFTP_SERVER)), None);
+    }
+}

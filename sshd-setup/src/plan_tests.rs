@@ -1,0 +1,104 @@
+//! First boot, later boots, and what a disk may bring along.
+
+use super::*;
+
+const COMPLETE: &str = include_str!("../../rootfs/files/usr/local/etc/ssh/sshd_config");
+
+fn file(name: &str, content: &str) -> SshFile {
+    SshFile { name: name.to_owned(), content: content.as_bytes().to_vec() }
+}
+
+fn image() -> Vec<SshFile> {
+    vec![file(CONFIG, COMPLETE)]
+}
+
+fn group<'a>(plan: &'a Plan, name: &str) -> &'a [Step] {
+    &plan.groups.iter().find(|group| group.name == name).unwrap().steps
+}
+
+/// `UPDATE_GOLDEN=1 cargo test` rewrites the file instead; the diff is to be reviewed.
+fn assert_golden(name: &str, plan: &Plan) {
+    let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, plan.to_string()).unwrap();
+    }
+    assert_eq!(plan.to_string(), std::fs::read_to_string(&path).unwrap(), "{path}");
+}
+
+#[test]
+fn first_boot_moves_the_directory_and_makes_keys() {
+    let extra_keys = Some("ssh-ed25519 AAAA me\r\n".to_owned());
+    assert_golden("first-boot", &plan(&Facts { image_files: image(), extra_keys, ..Facts::default() }));
+}
+
+#[test]
+fn later_boot_only_links() {
+    let stored_files = ["ecdsa", "ed25519"].map(|kind| file(&format!("ssh_host_{kind}_key"), "key"));
+    let stored_files = Some([stored_files.to_vec(), image()].concat());
+    assert_golden("later-boot", &plan(&Facts { image_files: image(), stored_files, ..Facts::default() }));
+}
+
+#[test]
+fn empty_host_key_is_made_again() {
+    let stored_files = Some(vec![file("ssh_host_ecdsa_key", "key"), file("ssh_host_ed25519_key", "")]);
+    let facts = Facts { stored_files, ..Facts::default() };
+    assert_eq!(group(&plan(&facts), "host keys"), [Step::MakeKeys(vec![KeyKind::Ed25519])]);
+    assert_eq!(group(&plan_slow_keys(&facts), "host keys"), [Step::MakeKeys(vec![KeyKind::Rsa])]);
+}
+
+#[test]
+fn keys_of_a_custom_image_are_kept() {
+    let facts = Facts { image_files: vec![file("ssh_host_rsa_key", "key")], ..Facts::default() };
+    assert_eq!(group(&plan_slow_keys(&facts), "host keys"), []);
+    let moved = Step::Write {
+        path: "/var/lib/boot2docker/ssh/ssh_host_rsa_key".into(),
+        mode: 0o600,
+        content: b"key".to_vec(),
+    };
+    assert!(group(&plan(&facts), "configuration").contains(&moved));
+}
+
+#[test]
+fn lost_configuration_is_replaced_and_an_old_one_completed() {
+    let write = |content: &[u8]| Step::Write {
+        path: "/var/lib/boot2docker/ssh/sshd_config".into(),
+        mode: 0o644,
+        content: content.to_vec(),
+    };
+    let with = |stored: SshFile| {
+        let facts = Facts { image_files: image(), stored_files: Some(vec![stored]), ..Facts::default() };
+        group(&plan(&facts), "configuration").to_vec()
+    };
+    assert!(with(file("other", "x")).contains(&write(COMPLETE.as_bytes())));
+    assert!(with(file(CONFIG, "")).contains(&write(COMPLETE.as_bytes())));
+    let old = "Port 22\n";
+    let completed = config::complete(old).unwrap();
+    assert!(with(file(CONFIG, old)).contains(&write(completed.as_bytes())));
+}
+
+#[test]
+fn rejected_configuration_gets_a_free_name_and_the_images_as_fallback() {
+    let stored_files = Some(vec![file("sshd_config.rejected-1", "x")]);
+    let kept_config = Some(b"kept".to_vec());
+    let facts = Facts { stored_files, kept_config, ..Facts::default() };
+    let expected = Step::CheckConfig {
+        rejected: "/usr/local/etc/ssh/sshd_config.rejected-2".into(),
+        fallback: Some(b"kept".to_vec()),
+    };
+    assert_eq!(check_config(&facts), expected);
+}
+
+#[test]
+fn bad_userdata_is_named_and_the_other_keys_still_count() {
+    let facts = Facts {
+        userdata: Some(vec![b'x'; 1024]),
+        home_keys: Some("a\n".into()),
+        extra_keys: Some("b".into()),
+        ..Facts::default()
+    };
+    let plan = plan(&facts);
+    assert_eq!(plan.notes.len(), 1);
+    assert!(plan.notes[0].starts_with("/var/lib/boot2docker/userdata.tar is not used: not a tar archive"));
+    let keys = Step::UserFile { path: HOME_KEYS.into(), mode: 0o600, content: b"a\nb\n".to_vec() };
+    assert!(group(&plan, "home").contains(&keys));
+}
