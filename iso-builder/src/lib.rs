@@ -1,1 +1,31 @@
-//! iso-builder
+//! Builds the boot2docker ISO: configuration, packages, tools tree, kernel, guest programs, layers, ISO.
+//!
+//! [`build::Build`] is the table of contents. Each step is a module; a step's result is kept under a hash of
+//! everything it depends on and made again only when that changes.
+
+pub mod apt;
+pub mod build;
+pub mod cli;
+pub mod config;
+pub mod deb;
+pub mod digest;
+pub mod enter;
+pub mod guest;
+pub mod host;
+pub mod image;
+pub mod initrd;
+pub mod iso;
+pub mod kconfig;
+pub mod kernel;
+pub mod layers;
+pub mod lock;
+pub mod mirror;
+pub mod object;
+pub mod packages;
+pub mod progress;
+pub mod project;
+pub mod run;
+mod selection;
+pub mod step;
+pub mod tools;
+pub mod tree;

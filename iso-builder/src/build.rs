@@ -1,0 +1,181 @@
+//! The build as a table of contents: each step gets what the ones before it made.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::config::Config;
+use crate::image::Recipe;
+use crate::iso::Parts;
+use crate::kernel::Kernel;
+use crate::layers::{Inputs, Layer};
+use crate::lock::PackageSet;
+use crate::mirror::MirrorOptions;
+use crate::packages::{LockOptions, Packages};
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::tools::ToolsTree;
+use crate::{guest, host, initrd, kernel};
+
+/// A build under way: the sources, what to build, and the lock that keeps other builds out.
+#[derive(Debug)]
+pub struct Build {
+    project: Project,
+    config: Config,
+    recipe: Recipe,
+    ui: Progress,
+    _lock: File,
+}
+
+impl Build {
+    /// Checks host and configuration and waits for other builds of this user to end.
+    ///
+    /// # Errors
+    /// When the host lacks something, or the configuration or the recipe makes no sense.
+    pub fn start(config: Option<&Path>) -> Result<Self> {
+        let config = Config::load(config)?;
+        let project = Project::find()?;
+        let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
+        host::check()?;
+        let ui = Progress::new();
+        let lock = lock_cache(&project, ui)?;
+        Ok(Self { project, config, recipe, ui, _lock: lock })
+    }
+
+    /// Returns the checkout that is built.
+    #[must_use]
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Downloads the packages and unpacks the tools tree.
+    ///
+    /// # Errors
+    /// Those of the steps.
+    pub fn fetch(&self, mirror: &MirrorOptions, lock: &LockOptions) -> Result<(Packages, ToolsTree)> {
+        let Self { project, config, recipe, ui, .. } = self;
+        let packages = Packages::prepare(project, config, recipe, (mirror, lock), *ui)?;
+        let tools = ToolsTree::prepare(project, &packages.files(PackageSet::Tools), ui)?;
+        Ok((packages, tools))
+    }
+
+    /// Compiles the kernel.
+    ///
+    /// # Errors
+    /// Those of the step.
+    pub fn kernel(&self, packages: &Packages, tools: &ToolsTree) -> Result<Kernel> {
+        let sources = packages.files(PackageSet::Kernel);
+        let (package, file) = sources.first().context("finding the kernel's source in the lock")?;
+        kernel::build(&self.project, tools, (package, file), self.config.epoch, self.ui)
+    }
+
+    /// Compiles the guest programs and packs the layers; returns PID 1 and the layers.
+    ///
+    /// # Errors
+    /// Those of the steps.
+    pub fn rootfs(
+        &self,
+        packages: &Packages,
+        tools: &ToolsTree,
+        kernel: &Kernel,
+    ) -> Result<(PathBuf, [Layer; 2])> {
+        let Self { project, config, recipe, ui, .. } = self;
+        let programs = guest::build(project, tools, config.epoch, *ui)?;
+        let version = packages.engine_version()?;
+        let inputs = Inputs { project, tools, config, recipe, version: &version, ui: *ui };
+        let mut files = packages.files(PackageSet::Engine);
+        files.extend(packages.files(PackageSet::Image));
+        let layers = [inputs.base(&files, kernel)?, inputs.own(&programs)?];
+        Ok((programs.join("init"), layers))
+    }
+
+    /// Builds everything and writes the ISO to `out`.
+    ///
+    /// # Errors
+    /// Those of the steps; `out` is then what it was before.
+    pub fn iso(&self, mirror: &MirrorOptions, lock: &LockOptions, out: &Path) -> Result<()> {
+        check_writable(out)?;
+        let (packages, tools) = self.fetch(mirror, lock)?;
+        let kernel = self.kernel(&packages, &tools)?;
+        let (init, layers) = self.rootfs(&packages, &tools, &kernel)?;
+        let initrd = initrd::build(&self.project, &init, &layers, self.config.epoch)?;
+        let Self { project, config, ui, .. } = self;
+        let version = packages.engine_version()?;
+        let parts = Parts {
+            project,
+            tools: &tools,
+            config,
+            kernel: &kernel,
+            initrd: &initrd,
+            version: &version,
+            ui: *ui,
+        };
+        parts.build(out)?;
+        let size = std::fs::metadata(out).with_context(|| format!("reading {}", out.display()))?.len();
+        let mib = size as f64 / f64::from(1 << 20);
+        ui.note(&format!(
+            "{}: {mib:.1} MiB, label {}, Linux {}",
+            out.display(),
+            parts.label(),
+            kernel::release(&kernel.image())?
+        ));
+        Ok(())
+    }
+}
+
+/// Finds out before an hour of work that the result could not be written.
+fn check_writable(out: &Path) -> Result<()> {
+    if out.is_dir() {
+        bail!("writing {}: it is a folder; name a file", out.display());
+    }
+    let folder = match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    tempfile::tempfile_in(folder).map(drop).with_context(|| {
+        format!("writing {}: the folder {} cannot be written", out.display(), folder.display())
+    })
+}
+
+/// Builds of one user share a cache and take turns. The file holds the number of the one whose turn it is.
+fn lock_cache(project: &Project, ui: Progress) -> Result<File> {
+    let path = project.cache_folder("")?.join("lock");
+    let locking = || format!("locking {}", path.display());
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(locking)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut other = String::new();
+            file.read_to_string(&mut other).with_context(locking)?;
+            ui.note(&format!("waiting for the build with process number {} to end", other.trim()));
+            file.lock().with_context(locking)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error).with_context(locking),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).with_context(locking)?;
+    writeln!(file, "{}", std::process::id()).with_context(locking)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_cannot_be_written_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = format!("{:#}", check_writable(folder.path()).unwrap_err());
+        assert!(error.ends_with("it is a folder; name a file"), "{error}");
+        let error = format!("{:#}", check_writable(&folder.path().join("none/out.iso")).unwrap_err());
+        assert!(error.contains("none/out.iso: the folder"), "{error}");
+        check_writable(&folder.path().join("out.iso")).unwrap();
+    }
+}

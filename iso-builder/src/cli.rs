@@ -1,0 +1,111 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::build::Build;
+use crate::enter::{Bind, Spec};
+use crate::mirror::MirrorOptions;
+use crate::packages::LockOptions;
+use crate::project::Project;
+use crate::step;
+
+/// Builds the boot2docker ISO from source and tries it out
+///
+/// Without a sub-command it builds target/boot2docker.iso. Packages come from the Debian mirror in the host's
+/// apt sources; nothing on the host is installed or changed.
+#[derive(Debug, Parser)]
+#[command(name = "iso-builder", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Action>,
+    /// TOML file laid over the built-in defaults
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    mirror: MirrorOptions,
+    #[command(flatten)]
+    lock: LockOptions,
+    /// Where to write the ISO [default: target/boot2docker.iso]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Build everything and write the ISO (the default)
+    #[command(visible_alias = "iso")]
+    Build,
+    /// Download the packages and unpack the tools tree
+    Fetch,
+    /// Compile the kernel, and what it needs first
+    Kernel,
+    /// Compile the guest programs and pack the root layers, and what they need first
+    Rootfs,
+    /// Open a shell inside the tools tree; the sources are at /src
+    Shell,
+    /// Remove what was built in target/
+    Clean {
+        /// Remove the cache of packages, tools trees and kernels as well
+        #[arg(long)]
+        cache: bool,
+    },
+}
+
+/// Carries out a command line.
+///
+/// # Errors
+/// Those of the steps, each naming what it was about.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { command, config, mirror, lock, output } = arguments;
+    let start = || Build::start(config.as_deref());
+    match command.unwrap_or(Action::Build) {
+        Action::Build => {
+            let build = start()?;
+            let out = output.unwrap_or_else(|| build.project().iso());
+            build.project().target_folder("")?;
+            build.iso(&mirror, &lock, &out)
+        }
+        Action::Fetch => start()?.fetch(&mirror, &lock).map(drop),
+        Action::Kernel => {
+            let build = start()?;
+            let (packages, tools) = build.fetch(&mirror, &lock)?;
+            build.kernel(&packages, &tools).map(|kernel| println!("{}", kernel.image().display()))
+        }
+        Action::Rootfs => {
+            let build = start()?;
+            let (packages, tools) = build.fetch(&mirror, &lock)?;
+            let kernel = build.kernel(&packages, &tools)?;
+            let (_, layers) = build.rootfs(&packages, &tools, &kernel)?;
+            layers.iter().for_each(|layer| println!("{}", layer.file.display()));
+            Ok(())
+        }
+        Action::Shell => {
+            let build = start()?;
+            let (_, tools) = build.fetch(&mirror, &lock)?;
+            let shell = Spec::new(&tools, "/src", &["/usr/bin/bash", "-i"])
+                .bind(Bind::read_only(build.project().root(), "/src"))
+                .env("TERM", &std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned()))
+                .env("PS1", "tools:\\w\\$ ");
+            drop(build); // Others may build while the shell is open.
+            shell.command()?.status()?;
+            Ok(())
+        }
+        Action::Clean { cache } => clean(&Project::find()?, cache),
+    }
+}
+
+/// Names of what the builder makes in `target/`; cargo's own files stay.
+const MADE: [&str; 7] = ["boot2docker.iso", "guest", "initrd", "iso", "layers", "logs", "tools"];
+
+fn clean(project: &Project, cache: bool) -> Result<()> {
+    for name in MADE {
+        step::remove(&project.target().join(name))?;
+    }
+    if cache {
+        step::remove(project.cache())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! What to build: the built-in defaults, overlaid by one TOML file.
+//!
+//! [`RawConfig`] is a file as written, every key optional; [`Config`] has a value for each.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// The defaults, in the same format as a user's file.
+const DEFAULT: &str = include_str!("default.toml");
+
+/// zstd's range of levels.
+const COMPRESSION_LEVELS: std::ops::RangeInclusive<u32> = 1..=22;
+
+/// The complete, validated configuration of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Debian suite of the base.
+    pub suite: String,
+    /// For how long an expired package index is still used. Units: days.
+    pub expired_index_days: u32,
+    /// Suites to try for the engine, in order.
+    pub engine_suites: Vec<String>,
+    /// The engine's packages.
+    pub engine_packages: Vec<String>,
+    /// Package that holds the kernel's source.
+    pub kernel_package: String,
+    /// Packages of the tools tree, without those that they depend on.
+    pub tools_packages: Vec<String>,
+    /// Kernel command line.
+    pub append: String,
+    /// zstd level of the packages' layer.
+    pub compression_level: u32,
+    /// Time stamp of everything in the ISO. Units: seconds since 1970.
+    pub epoch: u64,
+}
+
+/// Why a configuration is refused. Every variant names the place and the fix.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("reading the configuration {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The text is no TOML, has an unknown key or a value of the wrong type.
+    #[error("{}: {message}", Place(path, *line))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line of the mistake, from 1.
+        line: usize,
+        /// What is wrong and what is allowed.
+        message: String,
+    },
+    /// A value is outside its range.
+    #[error("{}: {key} is {value}, allowed is {allowed}", path.display())]
+    OutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// The value found.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+struct Place<'a>(&'a Path, usize);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.0.display(), self.1)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawConfig {
+    packages: RawPackages,
+    engine: RawEngine,
+    kernel: RawKernel,
+    tools: RawTools,
+    iso: RawIso,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawPackages {
+    suite: Option<String>,
+    expired_index_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawEngine {
+    suites: Option<Vec<String>>,
+    packages: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawKernel {
+    package: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawTools {
+    packages: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawIso {
+    append: Option<String>,
+    compression_level: Option<u32>,
+    epoch: Option<u64>,
+}
+
+impl Config {
+    /// Returns the defaults, overlaid by `file` when there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has unknown keys, wrong types or values out of range.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Self::overlay(Path::new("default.toml"), "") };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.into(), reason: error.to_string() })?;
+        Self::overlay(path, &text)
+    }
+
+    fn overlay(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let user = parse(path, text)?;
+        let default = parse(Path::new("default.toml"), DEFAULT)?;
+        let set = "default.toml sets every key";
+        let config = Self {
+            suite: user.packages.suite.or(default.packages.suite).expect(set),
+            expired_index_days: user
+                .packages
+                .expired_index_days
+                .or(default.packages.expired_index_days)
+                .expect(set),
+            engine_suites: user.engine.suites.or(default.engine.suites).expect(set),
+            engine_packages: user.engine.packages.or(default.engine.packages).expect(set),
+            kernel_package: user.kernel.package.or(default.kernel.package).expect(set),
+            tools_packages: user.tools.packages.or(default.tools.packages).expect(set),
+            append: user.iso.append.or(default.iso.append).expect(set),
+            compression_level: user.iso.compression_level.or(default.iso.compression_level).expect(set),
+            epoch: user.iso.epoch.or(default.iso.epoch).expect(set),
+        };
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse = |key, value: &dyn fmt::Display, allowed: &str| {
+            let (value, allowed) = (value.to_string(), allowed.to_owned());
+            Err(ConfigError::OutOfRange { path: path.into(), key, value, allowed })
+        };
+        if !COMPRESSION_LEVELS.contains(&self.compression_level) {
+            return refuse("iso.compression-level", &self.compression_level, "1 to 22");
+        }
+        if self.engine_suites.is_empty() {
+            return refuse("engine.suites", &"empty", "at least one suite");
+        }
+        let suites = self.engine_suites.iter().chain([&self.suite]);
+        for suite in suites {
+            if suite.is_empty() || !suite.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+                return refuse("a suite", &format!("`{suite}`"), "a name such as trixie");
+            }
+        }
+        if self.append.contains(['\n', '\r', '"']) {
+            return refuse("iso.append", &format!("{:?}", self.append), "one line without double quotes");
+        }
+        Ok(())
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text[..start].matches('\n').count() + 1;
+        let message = error.message().replace('\n', ", ");
+        ConfigError::Invalid { path: path.into(), line, message }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(text: &str) -> Result<Config, String> {
+        Config::overlay(Path::new("my.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_complete_and_a_file_changes_only_what_it_names() {
+        let default = overlay("").unwrap();
+        let changed = overlay("[iso]\ncompression-level = 3\n").unwrap();
+        assert_eq!(changed, Config { compression_level: 3, ..default });
+    }
+
+    #[test]
+    fn mistakes_name_file_line_and_what_is_allowed() {
+        let cases = [
+            (
+                "unknown key",
+                "[iso]\n\ncompresion = 3\n",
+                "my.toml:3: unknown field `compresion`, expected one of `append`, `compression-level`, `epoch`",
+            ),
+            (
+                "unknown table",
+                "[isos]\n",
+                "my.toml:1: unknown field `isos`, expected one of `packages`, `engine`, `kernel`, `tools`, `iso`",
+            ),
+            (
+                "wrong type",
+                "[iso]\nepoch = \"now\"\n",
+                "my.toml:2: invalid type: string \"now\", expected u64",
+            ),
+            (
+                "out of range",
+                "[iso]\ncompression-level = 99\n",
+                "my.toml: iso.compression-level is 99, allowed is 1 to 22",
+            ),
+            (
+                "bad suite",
+                "[packages]\nsuite = \"a/b\"\n",
+                "my.toml: a suite is `a/b`, allowed is a name such as trixie",
+            ),
+        ];
+        for (name, text, expected) in cases {
+            assert_eq!(overlay(text), Err(expected.to_owned()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::load(Some(Path::new("/nowhere/my.toml"))).unwrap_err().to_string();
+        assert!(error.starts_with("reading the configuration /nowhere/my.toml: No such file"), "{error}");
+    }
+}

@@ -1,0 +1,241 @@
+//! `rootfs/image.toml`: which files of which packages go into the image, and what else is there.
+//!
+//! Nothing is installed: the files named here are taken from the packages, together with the shared
+//! libraries that their ELF headers ask for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+use crate::lock::LockedPackage;
+use crate::progress::Progress;
+use crate::selection::Selection;
+use crate::tree::{GuestPath, Node, Tree};
+
+/// Highest value of permission bits.
+const MODE_MAX: u32 = 0o7777;
+
+/// The recipe of the image, as `rootfs/image.toml` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recipe {
+    #[serde(rename = "component")]
+    components: Vec<Component>,
+    #[serde(rename = "folder", default)]
+    folders: Vec<Attributes>,
+    #[serde(rename = "file", default)]
+    files: Vec<Attributes>,
+    #[serde(rename = "link", default)]
+    links: Vec<Link>,
+    #[serde(rename = "bundle", default)]
+    bundles: Vec<Bundle>,
+    /// Applets of busybox that get no link, as `busybox --list-full` names them.
+    #[serde(default)]
+    hidden_applets: Vec<String>,
+}
+
+/// Files that serve one purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Component {
+    /// What it is for, a few words.
+    pub(crate) name: String,
+    /// `package:/path`; a `*` in the last part of the path stands for any characters.
+    pub(crate) files: Vec<PackageFile>,
+}
+
+/// `package:/path` as a value.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct PackageFile {
+    pub(crate) package: String,
+    pub(crate) path: String,
+}
+
+impl TryFrom<String> for PackageFile {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(":/") {
+            Some((package, path)) if !package.is_empty() && !path.is_empty() => {
+                Ok(Self { package: package.to_owned(), path: format!("/{path}") })
+            }
+            _ => Err(format!("`{text}` is not of the form package:/path")),
+        }
+    }
+}
+
+impl PackageFile {
+    /// Says whether `path` is meant.
+    pub(crate) fn matches(&self, path: &Path) -> bool {
+        let Some(path) = path.to_str() else { return false };
+        match self.path.split_once('*') {
+            None => path == self.path,
+            Some((before, after)) => path
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                .is_some_and(|middle| !middle.contains('/')),
+        }
+    }
+}
+
+/// Mode and owner of a folder to make, or of a file that git cannot describe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Attributes {
+    path: PathBuf,
+    mode: u32,
+    #[serde(default)]
+    owner: (u32, u32),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Link {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+/// One file made of several, in path order, for instance the certificates to trust.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Bundle {
+    pub(crate) path: PathBuf,
+    pub(crate) of: PackageFile,
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something that makes no sense; the text names file and line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let recipe: Self = toml::from_str(&text).map_err(|error| {
+            let line = text[..error.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
+            anyhow!("{}:{line}: {}", path.display(), error.message())
+        })?;
+        for Attributes { path: entry, mode, .. } in recipe.folders.iter().chain(&recipe.files) {
+            if *mode > MODE_MAX {
+                bail!("{}: mode {mode:#o} of {} is above {MODE_MAX:#o}", path.display(), entry.display());
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// Returns the packages named, sorted and each once.
+    #[must_use]
+    pub fn packages(&self) -> Vec<String> {
+        let files = self.components.iter().flat_map(|component| &component.files);
+        let mut names: Vec<_> = files
+            .chain(self.bundles.iter().map(|bundle| &bundle.of))
+            .map(|file| file.package.clone())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Takes the named files, and the libraries they need, out of the packages.
+    ///
+    /// # Errors
+    /// When a file is not in its package, or a library or symbol version is nowhere; the text names both sides.
+    pub fn select(&self, packages: &[(&LockedPackage, PathBuf)], ui: Progress) -> Result<Tree> {
+        let selection = Selection::read(packages, &|package, path| self.wants(package, path), ui)?;
+        selection.tree(&self.components, &self.bundles)
+    }
+
+    fn wants(&self, package: &str, path: &Path) -> bool {
+        let files = self.components.iter().flat_map(|component| &component.files);
+        files
+            .chain(self.bundles.iter().map(|bundle| &bundle.of))
+            .any(|file| file.package == package && file.matches(path))
+    }
+
+    /// Adds the folders and links that no package brings.
+    pub fn add_folders_and_links(&self, tree: &mut Tree) {
+        for Attributes { path, mode, owner } in &self.folders {
+            tree.insert(GuestPath::new(path), Node::folder(*mode, *owner));
+        }
+        for Link { path, target } in &self.links {
+            // Not GuestPath::new alone: /bin itself is a link, and must not be moved below /usr.
+            tree.insert(GuestPath::unmerged(path), Node::symlink(target));
+        }
+    }
+
+    /// Returns the folder that the recipe describes at `path`.
+    #[must_use]
+    pub fn describe_folder(&self, path: &GuestPath) -> Option<Node> {
+        let folder = self.folders.iter().find(|folder| GuestPath::new(&folder.path) == *path)?;
+        Some(Node::folder(folder.mode, folder.owner))
+    }
+
+    /// Says whether an applet of busybox gets no link.
+    #[must_use]
+    pub fn is_hidden_applet(&self, applet: &str) -> bool {
+        self.hidden_applets.iter().any(|hidden| hidden == applet)
+    }
+
+    /// Gives files the mode and owner that the recipe states.
+    ///
+    /// # Errors
+    /// When the recipe states them for a file that is not there.
+    pub fn apply_attributes(&self, tree: &mut Tree) -> Result<()> {
+        for Attributes { path, mode, owner } in &self.files {
+            let node = tree.get_mut(&GuestPath::new(path)).with_context(|| {
+                format!("image.toml: setting the mode of {}: no such file", path.display())
+            })?;
+            (node.mode, node.owner) = (*mode, *owner);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Recipe> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.toml");
+        fs::write(&path, text).unwrap();
+        Recipe::read(&path)
+    }
+
+    #[test]
+    fn a_star_stands_for_one_path_part() {
+        let file = PackageFile::try_from("iptables:/usr/lib/xtables/lib*.so".to_owned()).unwrap();
+        let cases = [
+            ("/usr/lib/xtables/libxt_mark.so", true),
+            ("/usr/lib/xtables/sub/libxt_mark.so", false),
+            ("/usr/lib/xtables/libxt_mark.la", false),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(file.matches(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_the_recipe_name_their_line() {
+        let no_path = read("[[component]]\nname = \"a\"\nfiles = [\"dockerd\"]\n").unwrap_err();
+        assert!(
+            no_path.to_string().ends_with("image.toml:3: `dockerd` is not of the form package:/path"),
+            "{no_path}"
+        );
+        let typo = read("[[component]]\nname = \"a\"\nfile = []\n").unwrap_err().to_string();
+        assert!(typo.contains("image.toml:3: unknown field `file`, expected `name` or `files`"), "{typo}");
+        let mode =
+            read("component = []\n[[folder]]\npath = \"/x\"\nmode = 0o10000\n").unwrap_err().to_string();
+        assert!(mode.contains("mode 0o10000 of /x is above 0o7777"), "{mode}");
+    }
+
+    #[test]
+    fn packages_are_named_once() {
+        let recipe = read(
+            "[[component]]\nname = \"a\"\nfiles = [\"b:/x\", \"a:/x\"]\n[[component]]\nname = \"c\"\nfiles = [\"b:/y\"]\n",
+        );
+        assert_eq!(recipe.unwrap().packages(), ["a", "b"]);
+    }
+}

@@ -1,0 +1,259 @@
+//! The hybrid ISO: isolinux for BIOS, GRUB for UEFI, as a CD and as a raw disk.
+//!
+//! Source: El Torito 1.0; UEFI 2.10 section 13.3.2 (removable media); isohybrid's MBR; contract.md section 8.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::Config;
+use crate::digest::KeyBuilder;
+use crate::kernel::Kernel;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::tools::ToolsTree;
+use crate::{run, step};
+
+/// Raised when the code below changes the result.
+const REVISION: u32 = 1;
+
+/// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
+const GRUB_MODULES: [&str; 13] = [
+    "part_gpt",
+    "part_msdos",
+    "iso9660",
+    "fat",
+    "search",
+    "search_label",
+    "normal",
+    "configfile",
+    "linux",
+    "boot",
+    "echo",
+    "test",
+    "ls",
+];
+
+/// Size of the EFI system partition, the smallest that holds the loader. Units: KiB.
+const ESP_KIB: u32 = 2880;
+
+/// Volume serial number of the EFI system partition: any will do, but it must not change.
+const ESP_SERIAL: &str = "b2d00001";
+
+/// Prefix of the volume label; the engine's version follows. Docker Machine parses it.
+const LABEL_PREFIX: &str = "b2d-v";
+
+/// What the ISO is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// The checkout.
+    pub project: &'a Project,
+    /// Packers and boot loaders.
+    pub tools: &'a ToolsTree,
+    /// Kernel command line and time stamp.
+    pub config: &'a Config,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The initramfs.
+    pub initrd: &'a Path,
+    /// The engine's version.
+    pub version: &'a str,
+    /// Where progress is shown.
+    pub ui: Progress,
+}
+
+impl Parts<'_> {
+    /// Makes the ISO and copies it to `out`, under another name until it is complete.
+    ///
+    /// # Errors
+    /// When a part is missing, a tool fails, or `out` cannot be written.
+    pub fn build(&self, out: &Path) -> Result<()> {
+        let key = KeyBuilder::new("iso", REVISION)
+            .text(&self.config.append)
+            .text(&self.config.epoch.to_string())
+            .text(self.version)
+            .text(&self.kernel.key())
+            .text(&self.initrd.to_string_lossy())
+            .text(&self.tools.root().to_string_lossy());
+        let folder = step::latest(&self.project.target_folder("iso")?, &key.finish(), |part| {
+            let bar = self.ui.spinner("writing the ISO");
+            let files = part.join("files");
+            self.stage(&files)?;
+            self.write_esp(part)?;
+            self.run_xorriso(part)?;
+            drop(bar);
+            step::remove(&files)
+        })?;
+        publish(&folder.join("boot2docker.iso"), out)
+    }
+
+    /// Returns the volume label.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{LABEL_PREFIX}{}", self.version)
+    }
+
+    /// Lays out the files of the ISO. Names matter: drivers look for them (contract.md section 8).
+    fn stage(&self, files: &Path) -> Result<()> {
+        let boot = files.join("boot");
+        for folder in ["isolinux", "grub"] {
+            fs::create_dir_all(boot.join(folder))
+                .with_context(|| format!("creating {}", boot.join(folder).display()))?;
+        }
+        copy(&self.kernel.image(), &boot.join("vmlinuz64"))?;
+        fs::hard_link(boot.join("vmlinuz64"), boot.join("vmlinuz"))
+            .context("linking the kernel's second name")?;
+        copy(self.initrd, &boot.join("initrd.img"))?;
+        copy(&self.tools.path("/usr/lib/ISOLINUX/isolinux.bin"), &boot.join("isolinux/isolinux.bin"))?;
+        copy(
+            &self.tools.path("/usr/lib/syslinux/modules/bios/ldlinux.c32"),
+            &boot.join("isolinux/ldlinux.c32"),
+        )?;
+        step::write_atomically(
+            &boot.join("isolinux/isolinux.cfg"),
+            isolinux_cfg(&self.config.append).as_bytes(),
+        )?;
+        step::write_atomically(&boot.join("grub/grub.cfg"), grub_cfg(&self.config.append).as_bytes())?;
+        step::write_atomically(&files.join("version"), format!("v{}\n", self.version).as_bytes())
+    }
+
+    /// Makes the EFI system partition: a FAT file system with GRUB as the removable-media loader.
+    fn write_esp(&self, part: &Path) -> Result<()> {
+        let (early, loader, esp) =
+            (part.join("early.cfg"), part.join("bootx64.efi"), part.join("files/boot/grub/efi.img"));
+        step::write_atomically(&early, grub_early_cfg(&self.label()).as_bytes())?;
+        let mut grub = self.tools.program("grub-mkimage");
+        grub.args(["-O", "x86_64-efi", "-p", "/boot/grub", "-d"])
+            .arg(self.tools.path("/usr/lib/grub/x86_64-efi"));
+        grub.arg("-c").arg(&early).arg("-o").arg(&loader).args(GRUB_MODULES);
+        run::output(&mut grub).context("making the UEFI boot loader")?;
+        let mut mkfs = self.tools.program("mkfs.fat");
+        mkfs.args(["--invariant", "-F", "12", "-i", ESP_SERIAL, "-n", "B2D-EFI", "-C"]).arg(&esp);
+        run::output(mkfs.arg(ESP_KIB.to_string())).context("making the EFI system partition")?;
+        for folder in ["::/EFI", "::/EFI/BOOT"] {
+            run::output(self.mtools("mmd").arg("-i").arg(&esp).arg(folder))
+                .context("filling the EFI system partition")?;
+        }
+        let mut mcopy = self.mtools("mcopy");
+        mcopy.arg("-i").arg(&esp).arg(&loader).arg("::/EFI/BOOT/BOOTX64.EFI");
+        run::output(&mut mcopy).context("copying the UEFI boot loader")?;
+        for scratch in [early, loader] {
+            step::remove(&scratch)?;
+        }
+        Ok(())
+    }
+
+    fn mtools(&self, name: &str) -> std::process::Command {
+        let mut command = self.tools.program("mtools");
+        command.args(["-c", name]).env("SOURCE_DATE_EPOCH", self.config.epoch.to_string()).env("TZ", "UTC");
+        command
+    }
+
+    fn run_xorriso(&self, part: &Path) -> Result<()> {
+        let label = self.label();
+        let mut command = self.tools.program("xorriso");
+        command.env("SOURCE_DATE_EPOCH", self.config.epoch.to_string()).env("TZ", "UTC").env("LC_ALL", "C");
+        command.args([
+            "-as",
+            "mkisofs",
+            "-quiet",
+            "-iso-level",
+            "3",
+            "-r",
+            "-J",
+            "-joliet-long",
+            "-cache-inodes",
+        ]);
+        command.args(["-V", &label, "-A", "Boot2Docker", "-publisher", "boot2docker-in-Rust"]);
+        command.arg("-isohybrid-mbr").arg(self.tools.path("/usr/lib/ISOLINUX/isohdpfx.bin"));
+        command.args(["-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]);
+        command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
+        command.args([
+            "-eltorito-alt-boot",
+            "-e",
+            "boot/grub/efi.img",
+            "-no-emul-boot",
+            "-isohybrid-gpt-basdat",
+        ]);
+        command.arg("-o").arg(part.join("boot2docker.iso")).arg(part.join("files"));
+        run::output(&mut command).context("writing the ISO").map(drop)
+    }
+}
+
+/// Copies a file, readable for all whatever the umask is.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .and_then(|_| fs::set_permissions(to, fs::Permissions::from_mode(0o644)))
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// Copies the finished ISO to where the user wants it; a reader sees the old one or the new one.
+fn publish(iso: &Path, out: &Path) -> Result<()> {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    let copied = fs::copy(iso, &part).and_then(|_| fs::rename(&part, out));
+    if let Err(error) = copied {
+        step::remove(&part)?;
+        return Err(error).with_context(|| format!("writing {}", out.display()));
+    }
+    Ok(())
+}
+
+/// `append` stays lower case after two spaces, and in the first such line: drivers parse it.
+fn isolinux_cfg(append: &str) -> String {
+    format!(
+        "default boot2docker\nprompt 0\ntimeout 0\n\n\
+         label boot2docker\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append}\n\n\
+         label debug\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append} loglevel=7 b2d.debug\n\n\
+         label rescue\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append} b2d.rescue\n"
+    )
+}
+
+fn grub_cfg(append: &str) -> String {
+    let entry = |name: &str, more: &str| {
+        format!(
+            "menuentry \"{name}\" {{\n  linux /boot/vmlinuz64 {append}{more}\n  initrd /boot/initrd.img\n}}\n"
+        )
+    };
+    let entries = [
+        entry("boot2docker", ""),
+        entry("boot2docker, showing all messages", " loglevel=7 b2d.debug"),
+        entry("boot2docker, rescue shell", " b2d.rescue"),
+    ];
+    format!(
+        "# Hold Esc while the machine starts to see this menu.\nset timeout=0\nset timeout_style=hidden\n\n{}",
+        entries.join("\n")
+    )
+}
+
+/// Compiled into the loader: finds the ISO by its label, so that another disk's GRUB files are never used.
+fn grub_early_cfg(label: &str) -> String {
+    format!("search --no-floppy --set=root --label {label}\nset prefix=($root)/boot/grub\nnormal\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_find_the_kernel_command_line_in_isolinux_cfg() {
+        let text = isolinux_cfg("console=tty0");
+        let append = text.lines().find(|line| line.contains("append")).unwrap();
+        assert_eq!(append, "  append console=tty0");
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_named_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let iso = folder.path().join("made.iso");
+        fs::write(&iso, "iso").unwrap();
+        let out = folder.path().join("no-such-folder/out.iso");
+        let error = format!("{:#}", publish(&iso, &out).unwrap_err());
+        assert!(error.starts_with(&format!("writing {}: No such file", out.display())), "{error}");
+        publish(&iso, &folder.path().join("out.iso")).unwrap();
+        assert!(!folder.path().join("out.iso.part").exists());
+    }
+}

@@ -1,0 +1,232 @@
+//! The kernel: Debian's source, our patches in order, our fragments; lost options are errors.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::digest::KeyBuilder;
+use crate::enter::{Bind, Spec};
+use crate::kconfig;
+use crate::lock::LockedPackage;
+use crate::progress::{Bar, Progress};
+use crate::project::Project;
+use crate::tools::ToolsTree;
+use crate::{deb, run, step};
+
+/// Raised when the code below changes the result.
+const REVISION: u32 = 1;
+
+/// Where the tree sees the kernel's source.
+const BUILD: &str = "/build";
+
+/// A finished kernel in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    folder: PathBuf,
+}
+
+impl Kernel {
+    /// Returns the path of the bootable image.
+    #[must_use]
+    pub fn image(&self) -> PathBuf {
+        self.folder.join("bzImage")
+    }
+
+    /// Returns the folder whose `lib/modules` goes into the image.
+    #[must_use]
+    pub fn modules(&self) -> PathBuf {
+        self.folder.join("modules")
+    }
+
+    /// Returns a name for exactly this kernel.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// What `kernel-config/` says.
+#[derive(Debug)]
+struct Recipe {
+    fragments: kconfig::Fragments,
+    patches: Vec<PathBuf>,
+}
+
+impl Recipe {
+    fn read(folder: &Path) -> Result<Self> {
+        let series = folder.join("patches/series");
+        let text = fs::read_to_string(&series).with_context(|| format!("reading {}", series.display()))?;
+        let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let patches: Vec<_> = names.map(|name| folder.join("patches").join(name)).collect();
+        if let Some(missing) = patches.iter().find(|path| !path.is_file()) {
+            bail!("reading {}: it lists {}, which is not there", series.display(), missing.display());
+        }
+        Ok(Self { fragments: kconfig::Fragments::read(folder)?, patches })
+    }
+}
+
+/// Returns the kernel, compiling it unless one of the same source, recipe and tools is in the cache.
+///
+/// # Errors
+/// When a patch does not apply, an option does not survive, or it does not compile.
+pub fn build(
+    project: &Project,
+    tools: &ToolsTree,
+    source: (&LockedPackage, &Path),
+    epoch: u64,
+    ui: Progress,
+) -> Result<Kernel> {
+    let recipe_folder = project.root().join("kernel-config");
+    let recipe = Recipe::read(&recipe_folder)?;
+    let mut key = KeyBuilder::new("kernel", REVISION)
+        .text(&source.0.sha256)
+        .text(&tools.root().to_string_lossy())
+        .text(&epoch.to_string())
+        .text(&recipe.fragments.concatenated());
+    for patch in &recipe.patches {
+        key = key.tree(patch)?;
+    }
+    let folder = step::cached(&project.cache_folder("kernel")?, &key.finish(), |part| {
+        let log = project.target_folder("logs")?.join("kernel.log");
+        step::remove(&log)?;
+        let bar = ui.spinner("building the kernel");
+        let work = Work { tools, folder: part.join("work"), log, epoch, bar };
+        work.unpack(source)?;
+        work.patch(&recipe.patches)?;
+        work.configure(&recipe.fragments)?;
+        work.compile(part)?;
+        step::remove(&work.folder)
+    })?;
+    Ok(Kernel { folder })
+}
+
+/// A kernel build under way.
+struct Work<'a> {
+    tools: &'a ToolsTree,
+    folder: PathBuf,
+    log: PathBuf,
+    epoch: u64,
+    bar: Bar,
+}
+
+impl Work<'_> {
+    fn unpack(&self, (package, file): (&LockedPackage, &Path)) -> Result<()> {
+        self.bar.detail("unpacking the source");
+        package.verify(file)?;
+        let is_source = |path: &Path| {
+            path.to_string_lossy().ends_with(".tar.xz") && path.to_string_lossy().contains("linux-source")
+        };
+        deb::read_file(file, is_source, |stream| {
+            let xz = liblzma::read::XzDecoder::new(stream);
+            let mut archive = tar::Archive::new(xz);
+            archive.set_preserve_mtime(true);
+            for entry in archive.entries().context("reading the source archive")? {
+                let mut entry = entry.context("reading the source archive")?;
+                // All paths begin with linux-source-VERSION/.
+                let path: PathBuf =
+                    entry.path().context("reading the source archive")?.components().skip(1).collect();
+                if path.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+                    let target = self.folder.join(path);
+                    if let Some(parent) = target.parent() {
+                        fs::create_dir_all(parent)
+                            .with_context(|| format!("creating {}", parent.display()))?;
+                    }
+                    entry.unpack(&target).with_context(|| format!("unpacking {}", target.display()))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn patch(&self, patches: &[PathBuf]) -> Result<()> {
+        for patch in patches {
+            self.bar.detail("patching");
+            let mut command = self.tools.program("patch");
+            command
+                .args(["-p1", "--fuzz=0", "--forward", "--batch", "-d"])
+                .arg(&self.folder)
+                .arg("-i")
+                .arg(patch);
+            run::output(&mut command).with_context(|| format!("applying the patch {}", patch.display()))?;
+        }
+        Ok(())
+    }
+
+    fn configure(&self, fragments: &kconfig::Fragments) -> Result<()> {
+        let requested = self.folder.join("requested.config");
+        step::write_atomically(&requested, fragments.concatenated().as_bytes())?;
+        self.make(&[&format!("KCONFIG_ALLCONFIG={BUILD}/requested.config"), "allnoconfig"])?;
+        let path = self.folder.join(".config");
+        let resulting = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        fragments.check(&resulting)
+    }
+
+    fn compile(&self, part: &Path) -> Result<()> {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        self.make(&[&format!("-j{jobs}"), "bzImage", "modules"])?;
+        let staging =
+            ["INSTALL_MOD_PATH=/build/modules-out", "INSTALL_MOD_STRIP=1", "DEPMOD=/usr/sbin/depmod"];
+        self.make(&[staging[0], staging[1], staging[2], "modules_install"])?;
+        for (from, to) in
+            [("arch/x86/boot/bzImage", "bzImage"), (".config", "config"), ("modules-out", "modules")]
+        {
+            fs::rename(self.folder.join(from), part.join(to)).with_context(|| format!("keeping {from}"))?;
+        }
+        remove_source_links(&part.join("modules"))
+    }
+
+    fn make(&self, arguments: &[&str]) -> Result<()> {
+        let mut all = vec!["/usr/bin/make"];
+        all.extend(arguments);
+        let spec = Spec::new(self.tools, BUILD, &all)
+            .bind(Bind::writable(&self.folder, BUILD))
+            .env("KBUILD_BUILD_TIMESTAMP", &format!("@{}", self.epoch))
+            .env("KBUILD_BUILD_USER", "boot2docker")
+            .env("KBUILD_BUILD_HOST", "boot2docker")
+            .env("KBUILD_BUILD_VERSION", "1")
+            .env("SOURCE_DATE_EPOCH", &self.epoch.to_string());
+        let mut objects = 0;
+        run::logged(&mut spec.command()?, &self.log, |line| {
+            if line.trim_start().starts_with("CC") {
+                objects += 1;
+                self.bar.detail(&format!("{objects} files compiled"));
+            }
+        })
+    }
+}
+
+/// `modules_install` leaves links to the build folder, which is about to vanish.
+fn remove_source_links(modules: &Path) -> Result<()> {
+    let folder = modules.join("lib/modules");
+    for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
+        let version = entry.with_context(|| format!("listing {}", folder.display()))?.path();
+        for name in ["build", "source"] {
+            step::remove(&version.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the version out of a bzImage, as `uname -r` will print it.
+///
+/// # Errors
+/// When the file is no x86 kernel.
+/// Source: kernel Documentation/arch/x86/boot.rst, `kernel_version` at offset 0x20e.
+pub fn release(image: &Path) -> Result<String> {
+    use std::os::unix::fs::FileExt as _;
+    const POINTER: u64 = 0x20e;
+    const SETUP: u64 = 0x200;
+    let file = File::open(image).with_context(|| format!("opening {}", image.display()))?;
+    let mut offset = [0; 2];
+    file.read_exact_at(&mut offset, POINTER).with_context(|| format!("reading {}", image.display()))?;
+    let mut text = [0; 128];
+    file.read_exact_at(&mut text, SETUP + u64::from(u16::from_le_bytes(offset)))
+        .with_context(|| format!("reading {}", image.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    let release = text.split([' ', '\0']).next().unwrap_or_default();
+    if release.is_empty() {
+        bail!("reading {}: there is no version in it; it is no Linux kernel", image.display());
+    }
+    Ok(release.to_owned())
+}

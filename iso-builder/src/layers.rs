@@ -1,0 +1,236 @@
+//! The image's root, as two squashfs layers that the initramfs stacks: what comes from packages and the
+//! kernel, which takes minutes to compress and rarely changes, and what is ours, which takes a second.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::config::Config;
+use crate::digest::KeyBuilder;
+use crate::image::Recipe;
+use crate::kernel::Kernel;
+use crate::lock::LockedPackage;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::tools::ToolsTree;
+use crate::tree::{GuestPath, Node, Tree};
+use crate::{guest, run, step};
+
+/// Raised when the code below changes the result.
+const REVISION: u32 = 1;
+
+/// Squashfs block size. Units: bytes. 1 MiB packs best and boots no slower than 128 KiB.
+const BLOCK_BYTES: &str = "1M";
+
+/// zstd level of our own layer: it is small, and made each time a guest program changes.
+const OWN_LEVEL: u32 = 19;
+
+/// Files of ours in which `@VERSION@` is replaced.
+const TEMPLATES: &str = "rootfs/templates";
+
+/// Files of ours that are taken as they are.
+const FILES: &str = "rootfs/files";
+
+/// A squashfs and the name that gives it its place in the stack: a higher name lies above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// File name inside the initramfs.
+    pub name: &'static str,
+    /// The squashfs on the host.
+    pub file: PathBuf,
+}
+
+/// What both layers depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The checkout.
+    pub project: &'a Project,
+    /// The packers.
+    pub tools: &'a ToolsTree,
+    /// Levels and time stamp.
+    pub config: &'a Config,
+    /// What goes in.
+    pub recipe: &'a Recipe,
+    /// The engine's version, for the image's identity.
+    pub version: &'a str,
+    /// Where progress is shown.
+    pub ui: Progress,
+}
+
+impl Inputs<'_> {
+    fn recipe_file(&self) -> PathBuf {
+        self.project.root().join("rootfs/image.toml")
+    }
+
+    fn key(&self, layer: &str, level: u32) -> Result<KeyBuilder> {
+        let key = KeyBuilder::new(layer, REVISION)
+            .text(&self.config.epoch.to_string())
+            .text(&level.to_string())
+            .text(&self.tools.root().to_string_lossy());
+        key.tree(&self.recipe_file())
+    }
+
+    /// Packs everything that comes from packages, and the kernel's modules.
+    ///
+    /// # Errors
+    /// When a file, library or symbol version is missing, or packing fails.
+    pub fn base(&self, packages: &[(&LockedPackage, PathBuf)], kernel: &Kernel) -> Result<Layer> {
+        let level = self.config.compression_level;
+        let mut key = self.key("base", level)?.text(&kernel.key());
+        for (package, _) in packages {
+            key = key.text(&package.sha256);
+        }
+        let folder =
+            step::latest(&self.project.target_folder("layers")?.join("base"), &key.finish(), |part| {
+                let mut tree = self.recipe.select(packages, self.ui)?;
+                self.recipe.add_folders_and_links(&mut tree);
+                self.add_busybox_applets(&mut tree)?;
+                add_folder(&mut tree, &kernel.modules().join("lib"), Path::new("/usr/lib"), &|_, bytes| {
+                    bytes
+                })?;
+                tree.add_parents(|path| self.recipe.describe_folder(path));
+                let bar = self.ui.spinner("packing the base layer");
+                self.pack(&tree, level, &part.join("layer.squashfs"))?;
+                drop(bar);
+                Ok(())
+            })?;
+        Ok(Layer { name: "10-base.squashfs", file: folder.join("layer.squashfs") })
+    }
+
+    /// Packs what this project brings: its programs and the files below `rootfs/`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or packing fails.
+    pub fn own(&self, programs: &Path) -> Result<Layer> {
+        let root = self.project.root();
+        let mut key = self.key("own", OWN_LEVEL)?.text(self.version).tree(programs)?;
+        for folder in [FILES, TEMPLATES] {
+            key = key.tree(&root.join(folder))?;
+        }
+        let folder =
+            step::latest(&self.project.target_folder("layers")?.join("own"), &key.finish(), |part| {
+                let mut tree = Tree::default();
+                let version = |_: &Path, bytes: Vec<u8>| substitute_version(bytes, self.version);
+                add_folder(&mut tree, &root.join(FILES), Path::new("/"), &|_, bytes| bytes)?;
+                add_folder(&mut tree, &root.join(TEMPLATES), Path::new("/"), &version)?;
+                for program in guest::PROGRAMS {
+                    let file = programs.join(program);
+                    let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+                    tree.insert(
+                        GuestPath::new(Path::new("/usr/sbin").join(program)),
+                        Node::file(bytes, 0o755),
+                    );
+                }
+                self.recipe.apply_attributes(&mut tree)?;
+                tree.add_parents(|path| self.recipe.describe_folder(path));
+                self.pack(&tree, OWN_LEVEL, &part.join("layer.squashfs"))
+            })?;
+        Ok(Layer { name: "50-boot2docker.squashfs", file: folder.join("layer.squashfs") })
+    }
+
+    /// Links every applet of busybox whose path nothing else has taken.
+    fn add_busybox_applets(&self, tree: &mut Tree) -> Result<()> {
+        let program = self.tools.path("/usr/bin/busybox");
+        let listed = run::text(std::process::Command::new(&program).arg("--list-full"))
+            .context("asking busybox for its applets")?;
+        for applet in listed.lines().filter(|applet| applet.contains('/')) {
+            let path = GuestPath::new(Path::new("/").join(applet));
+            let taken = ["/usr/bin", "/usr/sbin"].iter().any(|folder| {
+                path.as_path()
+                    .file_name()
+                    .is_some_and(|name| tree.get(&GuestPath::new(Path::new(folder).join(name))).is_some())
+            });
+            if !taken && !self.recipe.is_hidden_applet(applet) {
+                tree.insert(path, Node::symlink("/usr/bin/busybox"));
+            }
+        }
+        Ok(())
+    }
+
+    fn pack(&self, tree: &Tree, level: u32, out: &Path) -> Result<()> {
+        let mut command = self.tools.program("mksquashfs");
+        command.arg("-").arg(out).args(["-tar", "-comp", "zstd", "-Xcompression-level", &level.to_string()]);
+        command.args(["-b", BLOCK_BYTES, "-noappend", "-no-progress", "-quiet", "-no-xattrs", "-no-exports"]);
+        let epoch = self.config.epoch.to_string();
+        command.args(["-mkfs-time", &epoch, "-all-time", &epoch]);
+        command
+            .args(["-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"])
+            .env_remove("SOURCE_DATE_EPOCH");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting mksquashfs")?;
+        let input = child.stdin.take().context("opening the input of mksquashfs")?;
+        let written = tree.write_tar(std::io::BufWriter::new(input), self.config.epoch);
+        let output = child.wait_with_output().context("waiting for mksquashfs")?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr);
+            bail!("packing {}: mksquashfs: {}: {}", out.display(), output.status, words.trim());
+        }
+        written.with_context(|| format!("packing {}", out.display()))
+    }
+}
+
+/// Adds a folder of the host below `to`, recursively; `change` sees every file's path and bytes.
+fn add_folder(
+    tree: &mut Tree,
+    from: &Path,
+    to: &Path,
+    change: &dyn Fn(&Path, Vec<u8>) -> Vec<u8>,
+) -> Result<()> {
+    let listing = || format!("listing {}", from.display());
+    for entry in fs::read_dir(from).with_context(listing)? {
+        let entry = entry.with_context(listing)?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let reading = || format!("reading {}", path.display());
+        let metadata = fs::symlink_metadata(&path).with_context(reading)?;
+        if metadata.is_dir() {
+            add_folder(tree, &path, &target, change)?;
+        } else if metadata.is_symlink() {
+            let link = fs::read_link(&path).with_context(reading)?;
+            tree.insert(GuestPath::new(&target), Node::symlink(link));
+        } else {
+            // git records of a file's mode only whether it is executable.
+            let mode = if metadata.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 };
+            let bytes = change(&target, fs::read(&path).with_context(reading)?);
+            tree.insert(GuestPath::new(&target), Node::file(bytes, mode));
+        }
+    }
+    Ok(())
+}
+
+fn substitute_version(bytes: Vec<u8>, version: &str) -> Vec<u8> {
+    match String::from_utf8(bytes) {
+        Ok(text) => text.replace("@VERSION@", version).into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Content;
+
+    #[test]
+    fn a_folder_keeps_links_executable_bits_and_gets_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = folder.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        fs::write(etc.join("version"), "@VERSION@\n").unwrap();
+        fs::write(etc.join("run"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(etc.join("run"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("version", etc.join("alias")).unwrap();
+        let mut tree = Tree::default();
+        add_folder(&mut tree, folder.path(), Path::new("/"), &|_, bytes| substitute_version(bytes, "1.2"))
+            .unwrap();
+        let node = |path| tree.get(&GuestPath::new(path)).unwrap();
+        assert_eq!(node("/etc/version").content, Content::File((*b"1.2\n").into()));
+        assert_eq!((node("/etc/version").mode, node("/etc/run").mode), (0o644, 0o755));
+        assert_eq!(node("/etc/alias").content, Content::Symlink("version".into()));
+    }
+}
