@@ -1,16 +1,19 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::build::Build;
-use crate::enter::{Bind, Spec};
+use crate::enter::{self, Bind, Spec};
 use crate::mirror::MirrorOptions;
 use crate::packages::LockOptions;
 use crate::project::Project;
+use crate::qemu::run::{RunOptions, run as run_machine};
 use crate::step;
+use crate::tools::ToolsTree;
 
 /// Builds the boot2docker ISO from source and tries it out
 ///
@@ -29,7 +32,7 @@ pub struct Arguments {
     #[command(flatten)]
     lock: LockOptions,
     /// Where to write the ISO [default: target/boot2docker.iso]
-    #[arg(short, long, value_name = "FILE", global = true)]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
@@ -37,13 +40,24 @@ pub struct Arguments {
 enum Action {
     /// Build everything and write the ISO (the default)
     #[command(visible_alias = "iso")]
-    Build,
+    Build {
+        /// Where to write the ISO [default: target/boot2docker.iso]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Download the packages and unpack the tools tree
     Fetch,
     /// Compile the kernel, and what it needs first
     Kernel,
     /// Compile the guest programs and pack the root layers, and what they need first
     Rootfs,
+    /// Boot the ISO in QEMU: data disk under target/, SSH and Docker on loopback, console on the terminal
+    Run {
+        /// The ISO to boot [default: target/boot2docker.iso]
+        iso: Option<PathBuf>,
+        #[command(flatten)]
+        options: RunOptions,
+    },
     /// Open a shell inside the tools tree; the sources are at /src
     Shell,
     /// Remove what was built in target/
@@ -54,25 +68,25 @@ enum Action {
     },
 }
 
-/// Carries out a command line.
+/// Carries out a command line. Returns the exit code: that of the shell or machine, where one was run.
 ///
 /// # Errors
 /// Those of the steps, each naming what it was about.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { command, config, mirror, lock, output } = arguments;
     let start = || Build::start(config.as_deref());
-    match command.unwrap_or(Action::Build) {
-        Action::Build => {
+    match command.unwrap_or(Action::Build { output: None }) {
+        Action::Build { output: named } => {
             let build = start()?;
-            let out = output.unwrap_or_else(|| build.project().iso());
+            let out = named.or(output).unwrap_or_else(|| build.project().iso());
             build.project().target_folder("")?;
-            build.iso(&mirror, &lock, &out)
+            build.iso(&mirror, &lock, &out)?;
         }
-        Action::Fetch => start()?.fetch(&mirror, &lock).map(drop),
+        Action::Fetch => drop(start()?.fetch(&mirror, &lock)?),
         Action::Kernel => {
             let build = start()?;
             let (packages, tools) = build.fetch(&mirror, &lock)?;
-            build.kernel(&packages, &tools).map(|kernel| println!("{}", kernel.image().display()))
+            println!("{}", build.kernel(&packages, &tools)?.image().display());
         }
         Action::Rootfs => {
             let build = start()?;
@@ -80,7 +94,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let kernel = build.kernel(&packages, &tools)?;
             let (_, layers) = build.rootfs(&packages, &tools, &kernel)?;
             layers.iter().for_each(|layer| println!("{}", layer.file.display()));
-            Ok(())
         }
         Action::Shell => {
             let build = start()?;
@@ -90,15 +103,25 @@ pub fn run(arguments: Arguments) -> Result<()> {
                 .env("TERM", &std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned()))
                 .env("PS1", "tools:\\w\\$ ");
             drop(build); // Others may build while the shell is open.
-            shell.command()?.status()?;
-            Ok(())
+            return Ok(exit_code(shell.command()?.status()?));
         }
-        Action::Clean { cache } => clean(&Project::find()?, cache),
+        Action::Run { iso, options } => {
+            let project = Project::find()?;
+            let iso = iso.unwrap_or_else(|| project.iso());
+            let status = run_machine(&project, &ToolsTree::open(&project)?, &iso, &options)?;
+            return Ok(exit_code(status));
+        }
+        Action::Clean { cache } => clean(&Project::find()?, cache)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(enter::exit_code(status))
 }
 
 /// Names of what the builder makes in `target/`; cargo's own files stay.
-const MADE: [&str; 7] = ["boot2docker.iso", "guest", "initrd", "iso", "layers", "logs", "tools"];
+const MADE: [&str; 8] = ["boot2docker.iso", "guest", "initrd", "iso", "layers", "logs", "run", "tools"];
 
 fn clean(project: &Project, cache: bool) -> Result<()> {
     for name in MADE {

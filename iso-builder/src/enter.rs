@@ -73,7 +73,7 @@ impl Spec {
     /// Returns a spec that runs `arguments` in `folder` with a small, fixed environment.
     pub fn new(tools: &ToolsTree, folder: &str, arguments: &[&str]) -> Self {
         let environment =
-            [("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/tmp"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
+            [("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/tmp"), ("LC_ALL", "C"), ("TZ", "UTC")];
         Self {
             root: tools.root().to_path_buf(),
             binds: Vec::new(),
@@ -126,7 +126,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn exit_code(status: ExitStatus) -> u8 {
+/// Returns what a shell would: the exit code, or 128 plus the signal's number.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     u8::try_from(code).unwrap_or(u8::MAX)

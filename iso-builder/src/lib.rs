@@ -24,6 +24,7 @@ pub mod object;
 pub mod packages;
 pub mod progress;
 pub mod project;
+pub mod qemu;
 pub mod run;
 mod selection;
 pub mod step;
