@@ -1,1 +1,22 @@
-//! tests
+//! Boot tests on QEMU: a virtual machine, its console, SSH, Docker API and power button, each wait with a deadline.
+//!
+//! A test starts a [`Vm`], talks to it and lets it go; the machine never outlives the test. What a machine said is
+//! kept in `target/boot-tests/<test>/console.log`. QEMU, OVMF, `ssh` and `mkfs.ext4` come from the tools tree of
+//! `iso-builder`, so the host needs none of them, and no test needs root or a network.
+
+pub mod child;
+pub mod console;
+pub mod container;
+pub mod deadline;
+pub mod disk;
+pub mod docker;
+pub mod iso9660;
+pub mod lab;
+pub mod qmp;
+pub mod slot;
+pub mod ssh;
+pub mod vm;
+
+pub use deadline::Deadline;
+pub use lab::Lab;
+pub use vm::Vm;

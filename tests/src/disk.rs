@@ -1,0 +1,201 @@
+//! Disk images: raw, sparse, with a data file system on the whole disk or on a partition.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use b2d_sys::contract::DATA_LABEL;
+use gpt::GptConfig;
+use gpt::mbr::ProtectiveMBR;
+use gpt::partition_types;
+
+use crate::{Deadline, Lab, child};
+
+/// Size of every image: room for a few images of a few MB, and enough for ext4 to lay itself out as on real disks.
+const IMAGE_BYTES: u64 = 2 << 30;
+
+/// Unit of the partition table.
+const SECTOR_BYTES: u64 = 512;
+
+/// Where a partition starts; every partitioning program aligns to this.
+const PARTITION_BYTES: u64 = 1 << 20;
+
+/// Space at the end that the second copy of the partition table needs, rounded up.
+const TABLE_BYTES: u64 = 1 << 20;
+
+/// Bytes per inode, as boot2docker has always made data disks: overlay needs many inodes.
+const BYTES_PER_INODE: &str = "8192";
+
+/// Size of a block of the file systems made here.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Making or checking a file system takes a second or two.
+const TOOL_LIMIT: Duration = Duration::from_secs(120);
+
+/// Where on the disk the file system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// From byte 0, without partition table.
+    WholeDisk,
+    /// On the only partition of a GPT.
+    Partition,
+}
+
+/// A raw disk image in the folder of a test.
+#[derive(Debug, Clone)]
+pub struct Image {
+    path: PathBuf,
+    layout: Layout,
+}
+
+impl Image {
+    /// Makes a disk that holds zeros only.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn blank(lab: &Lab, name: &str) -> Result<Self> {
+        let path = lab.folder().join(format!("{name}.img"));
+        File::create(&path)
+            .and_then(|file| file.set_len(IMAGE_BYTES))
+            .with_context(|| format!("creating {}", path.display()))?;
+        Ok(Self { path, layout: Layout::WholeDisk })
+    }
+
+    /// Makes a disk with an empty data file system.
+    ///
+    /// # Errors
+    /// When the file cannot be made or formatted.
+    pub fn data(lab: &Lab, name: &str, layout: Layout) -> Result<Self> {
+        let image = Self { layout, ..Self::blank(lab, name)? };
+        if layout == Layout::Partition {
+            image.partition().with_context(|| format!("partitioning {}", image.path.display()))?;
+        }
+        image.format(lab)?;
+        Ok(image)
+    }
+
+    /// Returns the image file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks the whole file system without changing it.
+    ///
+    /// # Errors
+    /// When it was not unmounted cleanly or has any error; the text holds what e2fsck found.
+    pub fn check(&self, lab: &Lab) -> Result<()> {
+        let superblock = self.superblock()?;
+        ensure!(superblock.is_clean, "checking {}: it was not unmounted cleanly", self.path.display());
+        let mut e2fsck = lab.tools().program("e2fsck");
+        // e2fsck reads "file?offset=N" as a file system inside a file.
+        let target = format!("{}?offset={}", self.path.display(), self.start());
+        e2fsck.args(["-f", "-n", &target]);
+        let output = child::run(e2fsck, b"", Deadline::host(TOOL_LIMIT))?;
+        let words = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "checking {}: {}: {words}", self.path.display(), output.status);
+        Ok(())
+    }
+
+    /// Writes nonsense over the inode of the root directory and its neighbours: e2fsck -p refuses to repair that.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn ruin(&self) -> Result<()> {
+        const GARBAGE: [u8; BLOCK_BYTES as usize] = [0x5a; BLOCK_BYTES as usize];
+        let table = self.superblock()?.first_inode_table * BLOCK_BYTES;
+        self.open()?
+            .write_all_at(&GARBAGE, self.start() + table)
+            .with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// Returns the volume label of the file system.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn label(&self) -> Result<String> {
+        Ok(self.superblock()?.label)
+    }
+
+    fn partition(&self) -> Result<()> {
+        let mut file = self.open()?;
+        let sectors = u32::try_from(IMAGE_BYTES / SECTOR_BYTES - 1).unwrap_or(u32::MAX);
+        ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut file)?;
+        let mut table = GptConfig::new().writable(true).create_from_device(file, None)?;
+        let alignment = Some(PARTITION_BYTES / SECTOR_BYTES);
+        table.add_partition("data", self.length(), partition_types::LINUX_FS, 0, alignment)?;
+        table.write()?;
+        Ok(())
+    }
+
+    fn format(&self, lab: &Lab) -> Result<()> {
+        let mut mkfs = lab.tools().program("mkfs.ext4");
+        mkfs.env("MKE2FS_CONFIG", lab.tools().path("/etc/mke2fs.conf"))
+            .args(["-q", "-F", "-L", DATA_LABEL, "-i", BYTES_PER_INODE, "-b", &BLOCK_BYTES.to_string()])
+            .args(["-E", &format!("root_owner=0:0,offset={}", self.start())])
+            .arg(&self.path)
+            .arg((self.length() / BLOCK_BYTES).to_string());
+        child::run_ok(mkfs, b"", Deadline::host(TOOL_LIMIT)).map(drop)
+    }
+
+    fn start(&self) -> u64 {
+        match self.layout {
+            Layout::WholeDisk => 0,
+            Layout::Partition => PARTITION_BYTES,
+        }
+    }
+
+    fn length(&self) -> u64 {
+        match self.layout {
+            Layout::WholeDisk => IMAGE_BYTES,
+            Layout::Partition => IMAGE_BYTES - PARTITION_BYTES - TABLE_BYTES,
+        }
+    }
+
+    fn superblock(&self) -> Result<Superblock> {
+        let mut bytes = [0; BLOCK_BYTES as usize * 2];
+        self.open()?
+            .read_exact_at(&mut bytes, self.start())
+            .with_context(|| format!("reading the superblock of {}", self.path.display()))?;
+        Ok(Superblock::parse(&bytes))
+    }
+
+    fn open(&self) -> Result<File> {
+        let opened: io::Result<File> = OpenOptions::new().read(true).write(true).open(&self.path);
+        opened.with_context(|| format!("opening {}", self.path.display()))
+    }
+}
+
+/// What the tests need of an ext4 superblock and its first group descriptor.
+/// Source: Documentation/filesystems/ext4/super.rst and group_descr.rst.
+#[derive(Debug, PartialEq, Eq)]
+struct Superblock {
+    label: String,
+    is_clean: bool,
+    /// Unit: blocks.
+    first_inode_table: u64,
+}
+
+impl Superblock {
+    /// Reads the first two blocks of a file system with blocks of [`BLOCK_BYTES`].
+    fn parse(blocks: &[u8; BLOCK_BYTES as usize * 2]) -> Self {
+        const START: usize = 1024;
+        const STATE: usize = START + 0x3a;
+        const INCOMPATIBLE: usize = START + 0x60;
+        const NAME: std::ops::Range<usize> = START + 0x78..START + 0x88;
+        const INODE_TABLE: usize = BLOCK_BYTES as usize + 0x8;
+        const STATE_CLEAN: u8 = 1;
+        /// The journal holds changes that are not in their places yet.
+        const NEEDS_RECOVERY: u8 = 4;
+        let name: Vec<u8> = blocks[NAME].iter().copied().take_while(|&byte| byte != 0).collect();
+        let table: [u8; 4] = blocks[INODE_TABLE..INODE_TABLE + 4].try_into().expect("four bytes");
+        Self {
+            label: String::from_utf8_lossy(&name).into_owned(),
+            is_clean: blocks[STATE] & STATE_CLEAN != 0 && blocks[INCOMPATIBLE] & NEEDS_RECOVERY == 0,
+            first_inode_table: u32::from_le_bytes(table).into(),
+        }
+    }
+}

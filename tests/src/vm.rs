@@ -1,0 +1,295 @@
+//! A virtual machine that runs the ISO, and dies with the test.
+
+use std::fs::{self, File};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SSH_READY};
+use iso_builder::qemu::{Boot, Bus, Disk, Display, Firmware, Forward, Machine, Nic, Serial, accelerator};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tempfile::TempDir;
+
+use crate::console::Console;
+use crate::disk::Image;
+use crate::docker::{Certificates, Docker};
+use crate::qmp::Qmp;
+use crate::slot::Slot;
+use crate::ssh::Ssh;
+use crate::{Deadline, Lab, child};
+
+/// Port of sshd in the guest.
+const SSH_PORT: u16 = 22;
+
+/// Memory of a machine unless a test says otherwise. Unit: MiB.
+const MEMORY_MIB: u32 = 2048;
+
+/// QEMU opens its connections before it does anything slow.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How boot2docker-cli fetches the client's certificates.
+const FETCH_CERTIFICATES: &str = "tar c /home/docker/.docker/*.pem";
+
+/// A machine that has not been started.
+#[derive(Debug)]
+pub struct VmPlan {
+    lab: Lab,
+    machine: Machine,
+    is_uefi: bool,
+}
+
+impl VmPlan {
+    /// Lets UEFI firmware start it.
+    #[must_use]
+    pub fn uefi(mut self) -> Self {
+        self.is_uefi = true;
+        self
+    }
+
+    /// Boots it from something else than a CD.
+    #[must_use]
+    pub fn boot(mut self, boot: Boot) -> Self {
+        self.machine.boot = boot;
+        self
+    }
+
+    /// Boots it from the ISO written to a disk.
+    #[must_use]
+    pub fn boot_from_disk(self, bus: Bus) -> Self {
+        let iso = self.lab.iso();
+        self.boot(Boot::Disk(iso, bus))
+    }
+
+    /// Adds a disk.
+    #[must_use]
+    pub fn disk(mut self, image: &Image, bus: Bus) -> Self {
+        let serial = format!("b2d-{}", self.machine.disks.len());
+        self.machine.disks.push(Disk { path: image.path().to_path_buf(), bus, serial });
+        self
+    }
+
+    /// Makes the first network card lead to the guest's TCP port `guest` as well.
+    #[must_use]
+    pub fn forward(mut self, guest: u16) -> Self {
+        self.machine.nics[0].forwards.push(Forward { host: 0, guest });
+        self
+    }
+
+    /// Adds a second card, without forwards.
+    #[must_use]
+    pub fn nic(mut self, nic: Nic) -> Self {
+        self.machine.nics.push(nic);
+        self
+    }
+
+    /// Takes all network cards out.
+    #[must_use]
+    pub fn without_nic(mut self) -> Self {
+        self.machine.nics.clear();
+        self
+    }
+
+    /// Starts it once a slot is free.
+    ///
+    /// # Errors
+    /// When QEMU does not start, with its words.
+    pub fn start(self) -> Result<Vm> {
+        let slot = Slot::acquire(&self.lab.slots())?;
+        // A socket's path has 108 bytes at most; a checkout may lie deeper.
+        let sockets = tempfile::tempdir().context("creating a folder for sockets")?;
+        let listen = |name: &str| {
+            let path = sockets.path().join(name);
+            UnixListener::bind(&path)
+                .map(|socket| (socket, path))
+                .with_context(|| format!("making the socket {name}"))
+        };
+        let (console, console_path) = listen("console")?;
+        let (qmp, qmp_path) = listen("qmp")?;
+        let mut machine =
+            Machine { serial: Serial::Socket(console_path), qmp: Some(qmp_path), ..self.machine };
+        if self.is_uefi {
+            machine.firmware = Firmware::Uefi { variables: copy_variables(&self.lab)? };
+        }
+        let mut qemu = Qemu::spawn(&self.lab, &machine)?;
+        let console = Console::new(qemu.accept(&console)?, &self.lab.folder().join("console.log"))?;
+        let qmp = Qmp::new(qemu.accept(&qmp)?)?;
+        Ok(Vm { qemu, console, qmp, lab: self.lab, _slot: slot, _sockets: sockets })
+    }
+}
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Vm {
+    qemu: Qemu,
+    console: Console,
+    qmp: Qmp,
+    lab: Lab,
+    _slot: Slot,
+    _sockets: TempDir,
+}
+
+impl Vm {
+    /// Plans a machine for the test of this `lab`: BIOS, the ISO as CD, no disk, one card cut off from the world.
+    #[must_use]
+    pub fn plan(lab: &Lab) -> VmPlan {
+        let forwards = [SSH_PORT, DOCKER_TLS_PORT].map(|guest| Forward { host: 0, guest });
+        let machine = Machine {
+            memory_mib: MEMORY_MIB,
+            cpus: 2,
+            accelerator: accelerator(),
+            firmware: Firmware::Bios,
+            boot: Boot::Cd(lab.iso()),
+            disks: Vec::new(),
+            nics: vec![Nic { forwards: forwards.into(), is_isolated: true, ..Nic::default() }],
+            serial: Serial::Stdio,
+            qmp: None,
+            display: Display::None,
+        };
+        VmPlan { lab: lab.clone(), machine, is_uefi: false }
+    }
+
+    /// Returns the serial console.
+    pub fn console(&mut self) -> &mut Console {
+        &mut self.console
+    }
+
+    /// Returns QEMU's control connection.
+    pub fn qmp(&mut self) -> &mut Qmp {
+        &mut self.qmp
+    }
+
+    /// Waits until sshd listens, and returns the way to it.
+    ///
+    /// # Errors
+    /// When this boot does not get there in time.
+    pub fn ssh(&mut self) -> Result<Ssh> {
+        self.console.await_in_this_boot(SSH_READY, Deadline::boot())?;
+        let port = self.port(SSH_PORT)?;
+        Ssh::new(self.lab.tools(), port, self.lab.folder())
+    }
+
+    /// Waits until Docker answers in the guest.
+    ///
+    /// # Errors
+    /// When this boot does not get there in time.
+    pub fn await_docker(&mut self) -> Result<()> {
+        Ok(self.console.await_in_this_boot(DOCKER_READY, Deadline::boot())?)
+    }
+
+    /// Waits until Docker answers in the guest, and returns the way to it from the host.
+    ///
+    /// # Errors
+    /// When this boot does not get there in time, or the certificates cannot be fetched.
+    pub fn docker(&mut self) -> Result<Docker> {
+        self.await_docker()?;
+        let archive = self.ssh()?.run_bytes(FETCH_CERTIFICATES)?;
+        Docker::new(self.port(DOCKER_TLS_PORT)?, &Certificates::from_tar(&archive)?)
+    }
+
+    /// Returns the port of 127.0.0.1 that leads to the guest's TCP port `guest`.
+    ///
+    /// # Errors
+    /// When nothing leads there.
+    pub fn port(&mut self, guest: u16) -> Result<u16> {
+        self.qmp
+            .forwarded_port(guest)?
+            .with_context(|| format!("finding the forward to port {guest} of the guest"))
+    }
+
+    /// Reboots it from inside and waits until sshd listens again.
+    ///
+    /// # Errors
+    /// When it does not go down in order or does not come up in time.
+    pub fn reboot(&mut self) -> Result<()> {
+        let ssh = self.ssh()?;
+        self.console.forget_this_boot();
+        // The connection may end before the answer.
+        ssh.output("sudo reboot", b"")?;
+        self.console.await_in_this_boot(CLEAN_END, Deadline::power_off())?;
+        self.console.forget_this_boot();
+        self.ssh().map(drop)
+    }
+
+    /// Presses the power button and waits until the machine has ended in order.
+    ///
+    /// # Errors
+    /// When it does not end in time, or without the guest's last word on its file systems.
+    pub fn press_power_button(mut self) -> Result<()> {
+        self.qmp.press_power_button()?;
+        self.await_end()
+    }
+
+    /// Waits until the machine has ended in order, by whatever was asked of it before.
+    ///
+    /// # Errors
+    /// When it does not end in time, or without the guest's last word on its file systems.
+    pub fn await_end(mut self) -> Result<()> {
+        let deadline = Deadline::power_off();
+        self.console.expect_line(CLEAN_END, deadline)?;
+        let Ok(status) = child::wait(&mut self.qemu.child, deadline) else {
+            bail!(
+                "awaiting the end of the machine: still running after {:.1?}; last lines:\n{}\nfull log: {}",
+                deadline.elapsed(),
+                self.console.tail(),
+                self.console.log().display()
+            );
+        };
+        ensure!(status.success(), "awaiting the end of the machine: QEMU ended with {status}");
+        Ok(())
+    }
+}
+
+/// The process; it is killed when dropped.
+#[derive(Debug)]
+struct Qemu {
+    child: Child,
+    /// What QEMU itself says.
+    log: PathBuf,
+}
+
+impl Qemu {
+    fn spawn(lab: &Lab, machine: &Machine) -> Result<Self> {
+        let log = lab.folder().join("qemu.log");
+        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let child = lab
+            .tools()
+            .program("qemu-system-x86_64")
+            .args(machine.argv(&lab.qemu_files()))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("starting qemu-system-x86_64 from the tools tree")?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits for QEMU's connection to `listener`.
+    fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
+        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).context("watching QEMU")?;
+        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+        let deadline = Deadline::host(CONNECT_LIMIT);
+        poll(&mut fds, Some(&deadline.poll_timeout())).context("awaiting QEMU's connection")?;
+        if fds[0].revents().is_empty() {
+            let words = fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("awaiting QEMU's connection: none after {:.1?}: {}", deadline.elapsed(), words.trim());
+        }
+        Ok(listener.accept().context("accepting QEMU's connection")?.0)
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        child::kill(&mut self.child);
+    }
+}
+
+fn copy_variables(lab: &Lab) -> Result<PathBuf> {
+    let from = lab.qemu_files().ovmf_variables;
+    let to = lab.folder().join("uefi-variables.fd");
+    let copied = |from: &Path, to: &Path| -> std::io::Result<()> { fs::write(to, fs::read(from)?) };
+    copied(&from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    Ok(to)
+}

@@ -1,0 +1,49 @@
+//! What lies on the data disk outlives the machine, which leaves the disk clean.
+
+use anyhow::{Context, Result};
+use b2d_sys::contract::DATA_LABEL;
+use iso_builder::qemu::Bus;
+use tests::container::{IMAGE, import_image};
+use tests::disk::{Image, Layout};
+use tests::{Lab, Vm, docker};
+
+/// Port of the web server in its container and where it is published in the guest.
+const WEB_PORT: u16 = 8080;
+
+/// A web server whose page is made once, in the container's own layer.
+const SERVE: &str = "[ -e /index.html ] || busybox date +%s%N > /index.html; \
+                     busybox httpd -p 80 -h / && echo listening && exec busybox sleep 1000000";
+
+/// Waits in the guest until the server has started for the `n`th time.
+fn listening(n: u32) -> String {
+    format!("docker logs --follow web | grep -m{n} listening")
+}
+
+#[test]
+fn containers_and_images_survive_a_reboot() -> Result<()> {
+    let lab = Lab::new("reboot")?;
+    let disk = Image::data(&lab, "data", Layout::Partition)?;
+    let mut vm = Vm::plan(&lab).forward(WEB_PORT).disk(&disk, Bus::Virtio).start()?;
+
+    vm.docker()?;
+    let ssh = vm.ssh()?;
+    import_image(&ssh)?;
+    ssh.run(&format!(
+        "docker run --detach --name web --restart always --publish {WEB_PORT}:80 {IMAGE} \
+         /bin/busybox sh -c '{SERVE}' && {}",
+        listening(1)
+    ))?;
+    let page = docker::page(vm.port(WEB_PORT)?).context("fetching the published page")?;
+    assert!(page.trim().parse::<u64>().is_ok(), "{page:?}");
+
+    vm.reboot()?;
+    let images = vm.docker()?.get("/images/json")?;
+    assert_eq!(images[0]["RepoTags"][0], format!("{IMAGE}:latest"));
+    vm.ssh()?.run(&listening(2)).context("awaiting the container after the reboot")?;
+    let again = docker::page(vm.port(WEB_PORT)?).context("fetching the page after the reboot")?;
+    assert_eq!(again, page, "the container kept its layer");
+
+    vm.press_power_button()?;
+    assert_eq!(disk.label()?, DATA_LABEL);
+    disk.check(&lab)
+}

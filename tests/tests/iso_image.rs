@@ -1,0 +1,127 @@
+//! The ISO as a file: what boot loaders, hypervisors and Docker Machine read of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result};
+use gpt::GptConfig;
+use gpt::mbr::{PartRecord, ProtectiveMBR};
+use gpt::partition_types;
+use tests::Lab;
+use tests::iso9660::{Entry, Iso, Platform};
+
+/// Largest size we allow ourselves. Unit: bytes.
+const LARGEST_ISO: u64 = 84 << 20;
+
+fn open(test: &str) -> Result<Iso> {
+    Iso::open(&Lab::new(test)?.iso())
+}
+
+fn find<'a>(entries: &'a [Entry], path: &str) -> Result<&'a Entry> {
+    let paths = || entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>().join(" ");
+    entries
+        .iter()
+        .find(|entry| entry.path == path)
+        .with_context(|| format!("finding {path} among {}", paths()))
+}
+
+/// Docker Machine takes the text from the first `-v` on in these 32 bytes for the version.
+#[test]
+fn the_volume_label_holds_the_version() -> Result<()> {
+    let iso = open("volume-label")?;
+    let label = String::from_utf8(iso.bytes(0x8028, 32)?)?;
+    let version =
+        label.trim_end_matches(' ').strip_prefix("b2d-v").with_context(|| format!("label {label:?}"))?;
+    let numbers: Vec<_> = version.split('-').next().unwrap_or_default().split('.').collect();
+    let are_numbers = numbers.iter().all(|number| number.parse::<u32>().is_ok());
+    assert!(numbers.len() == 3 && are_numbers, "label {label:?}");
+    let file = find(&iso.entries()?, "/version")?.extent;
+    assert_eq!(String::from_utf8(iso.content(file)?)?.trim(), version, "/version and the label agree");
+    Ok(())
+}
+
+/// PXE recipes and old drivers take /boot/vmlinuz64, newer ones walk the tree: both must find the one kernel.
+#[test]
+fn both_kernel_names_are_the_same_bytes_and_nothing_else_looks_like_a_kernel() -> Result<()> {
+    let entries = open("kernel-names")?.entries()?;
+    let kernel = find(&entries, "/boot/vmlinuz")?;
+    assert_eq!(find(&entries, "/boot/vmlinuz64")?.extent, kernel.extent);
+    let named = |word: &str| -> Vec<_> {
+        entries.iter().filter(|entry| entry.path.contains(word)).map(|entry| entry.path.as_str()).collect()
+    };
+    let mut kernels = [named("vmlinu"), named("bzImage")].concat();
+    kernels.sort_unstable();
+    assert_eq!(kernels, ["/boot/vmlinuz", "/boot/vmlinuz64"]);
+    assert_eq!(named("initrd"), ["/boot/initrd.img"]);
+    Ok(())
+}
+
+#[test]
+fn nothing_large_is_stored_twice() -> Result<()> {
+    let iso = open("stored-once")?;
+    let mut places = BTreeMap::new();
+    for entry in
+        iso.entries()?.into_iter().filter(|entry| !entry.is_directory && entry.extent.length > 1 << 20)
+    {
+        let content = iso.content(entry.extent)?;
+        let first = places.entry(content).or_insert((entry.extent, entry.path.clone()));
+        assert_eq!(first.0, entry.extent, "{} and {} are copies", first.1, entry.path);
+    }
+    assert!(places.len() >= 2, "kernel and initrd");
+    Ok(())
+}
+
+/// The xhyve driver takes the kernel's options from the first `append` of this file, after a tab or two spaces.
+#[test]
+fn drivers_find_the_kernel_options() -> Result<()> {
+    let iso = open("kernel-options")?;
+    let entries = iso.entries()?;
+    let paths: Vec<_> = entries.iter().filter(|entry| entry.path.contains("isolinux.cfg")).collect();
+    let [config] = paths[..] else { panic!("one isolinux.cfg is expected: {paths:?}") };
+    let text = String::from_utf8(iso.content(config.extent)?)?;
+    let options =
+        text.lines().find_map(|line| line.strip_prefix("\tappend ").or(line.strip_prefix("  append ")));
+    let options = options.with_context(|| format!("finding append in {text}"))?;
+    assert!(options.contains("console=ttyS0") && options.contains("console=tty0"), "{options}");
+    Ok(())
+}
+
+#[test]
+fn bios_and_uefi_find_a_boot_image_each() -> Result<()> {
+    let images = open("boot-images")?.boot_images()?;
+    let platforms: Vec<_> = images.iter().map(|image| image.platform).collect();
+    assert_eq!(platforms, [Platform::Bios, Platform::Uefi]);
+    Ok(())
+}
+
+/// What `dd` to a disk or USB stick needs: code and an active partition for BIOS, an EFI system partition for UEFI.
+#[test]
+fn the_same_bytes_are_a_bootable_disk() -> Result<()> {
+    let iso = Lab::new("hybrid")?.iso();
+    let table = GptConfig::new().open(&iso).context("reading the GPT")?;
+    table.primary_header().context("reading the first GPT header")?;
+    table.backup_header().context("reading the second GPT header")?;
+    let systems: Vec<_> = table
+        .partitions()
+        .values()
+        .filter(|partition| partition.part_type_guid == partition_types::EFI)
+        .collect();
+    assert_eq!(systems.len(), 1, "{:?}", table.partitions());
+
+    let head: [u8; 512] = fs::read(&iso)?[..512].try_into()?;
+    assert_eq!(head[510..], [0x55, 0xaa]);
+    assert!(head[..440].iter().any(|&byte| byte != 0), "boot code");
+    let partitions: Vec<_> =
+        head[446..510].chunks_exact(16).map(PartRecord::from_bytes).collect::<Result<_, _>>()?;
+    let active = partitions.iter().filter(|partition| partition.boot_indicator == 0x80).count();
+    assert_eq!(active, 1, "some BIOSes start only a disk with one active partition: {partitions:?}");
+    assert!(ProtectiveMBR::from_bytes(&head, gpt::disk::DEFAULT_SECTOR_SIZE).is_ok());
+    Ok(())
+}
+
+#[test]
+fn the_image_is_small_enough() -> Result<()> {
+    let size = fs::metadata(Lab::new("size")?.iso())?.len();
+    assert!(size <= LARGEST_ISO, "{:.1} MiB", size as f64 / f64::from(1 << 20));
+    Ok(())
+}
