@@ -7,4 +7,5 @@ pub mod contract;
 pub mod effects;
 pub mod logging;
 pub mod mountinfo;
+pub mod power;
 pub mod uevent;

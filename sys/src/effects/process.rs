@@ -171,6 +171,14 @@ fn report(result: rustix::io::Result<()>, pid: Pid, number: i32) {
     }
 }
 
+/// Sends a signal to PID 1.
+///
+/// # Errors
+/// For anybody but root.
+pub fn signal_init(number: i32) -> Result<()> {
+    rustix::process::kill_process(Pid::INIT, named(number)).context("sending a signal to PID 1")
+}
+
 /// Sends a signal to every process but ourselves and the kernel's own. Only for PID 1 at the end.
 #[expect(unsafe_code, reason = "rustix cannot name every process at once")]
 pub fn signal_everyone(number: i32) {

@@ -3,16 +3,7 @@
 use anyhow::{Context, Result};
 use rustix::system::RebootCommand;
 
-/// How the machine ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Power goes off.
-    PowerOff,
-    /// The firmware starts again.
-    Reboot,
-    /// The processor stops, power stays on.
-    Halt,
-}
+use crate::power::End;
 
 /// Writes all file systems out.
 pub fn sync() {

@@ -1,0 +1,164 @@
+//! Reads what the plan depends on, below a root path. Decides nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use b2d_sys::cmdline::KernelCmdline;
+use b2d_sys::contract;
+use b2d_sys::mountinfo;
+
+/// Serial lines that 17.12 had logins on.
+const SERIAL_LINES: [&str; 4] = ["ttyS0", "ttyS1", "ttyS2", "ttyS3"];
+/// Options of the kernel command line that are ours.
+pub const KNOWN_OPTIONS: [&str; 7] =
+    ["b2d.data", "b2d.debug", "b2d.format", "b2d.hostname", "b2d.noautologin", "b2d.nodhcp", "b2d.rescue"];
+/// Programs that may be missing without anything being wrong.
+const OPTIONAL_PROGRAMS: [&str; 2] = ["/usr/sbin/chronyd", "/usr/sbin/crond"];
+
+/// What is known when PID 1 starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The kernel's command line.
+    pub cmdline: KernelCmdline,
+    /// Mount points in use.
+    pub mounted: BTreeSet<PathBuf>,
+    /// Terminals with somebody behind them, names below `/dev`.
+    pub terminals: Vec<String>,
+    /// Network interfaces to configure, in the order of their numbers.
+    pub interfaces: Vec<String>,
+    /// Those optional programs that exist.
+    pub programs: BTreeSet<&'static str>,
+}
+
+/// What is known once the data disk is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateFacts {
+    /// Whether there is a hook to run before Docker.
+    pub has_bootsync: bool,
+    /// Whether there is a hook to run after Docker.
+    pub has_bootlocal: bool,
+    /// Where services log.
+    pub log_dir: PathBuf,
+}
+
+impl Facts {
+    /// Reads the facts below `root`. What cannot be read counts as absent, and is said in the log.
+    pub fn read(root: &Path) -> Self {
+        let mounts = fs::read_to_string(root.join("proc/self/mountinfo"));
+        let mounts = mounts.and_then(|text| mountinfo::parse(&text).map_err(io::Error::other));
+        let mut interfaces = names_in(&root.join("sys/class/net"));
+        interfaces.retain(|name| is_configured_by_us(name));
+        interfaces.sort_by_key(|name| (name.len(), name.clone()));
+        let exists = |program: &&str| root.join(program.trim_start_matches('/')).exists();
+        Self {
+            cmdline: or_absent("the kernel command line", KernelCmdline::read(root)),
+            mounted: or_absent("the mount table", mounts).into_iter().map(|mount| mount.target).collect(),
+            terminals: terminals(root),
+            interfaces,
+            programs: OPTIONAL_PROGRAMS.into_iter().filter(exists).collect(),
+        }
+    }
+}
+
+impl StateFacts {
+    /// Reads the facts below `root`.
+    pub fn read(root: &Path) -> Self {
+        let below = |path: &str| root.join(path.trim_start_matches('/'));
+        let log_dir =
+            if below(contract::STATE_DIR).is_dir() { contract::STATE_LOG_DIR } else { contract::LOG_DIR };
+        Self {
+            has_bootsync: below(contract::BOOTSYNC).is_file(),
+            has_bootlocal: below(contract::BOOTLOCAL).is_file(),
+            log_dir: log_dir.into(),
+        }
+    }
+}
+
+/// Tells whether DHCP on this interface is our work; bridges and containers' ends are not.
+pub fn is_configured_by_us(interface: &str) -> bool {
+    interface.strip_prefix("eth").is_some_and(|number| number.parse::<u16>().is_ok())
+}
+
+/// Reads the consoles of the kernel, such as `tty0` and `ttyS0`.
+pub fn consoles(root: &Path) -> Vec<String> {
+    let active = fs::read_to_string(root.join("sys/class/tty/console/active"));
+    or_absent("the active consoles", active).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Finds the terminals with hardware behind them: the first screen, real UARTs, a hypervisor's console if in use.
+fn terminals(root: &Path) -> Vec<String> {
+    let class = root.join("sys/class/tty");
+    let mut found = Vec::new();
+    if class.join("tty1").exists() {
+        found.push("tty1".to_owned());
+    }
+    for line in SERIAL_LINES {
+        // The kernel makes nodes for UARTs it did not find; their type is 0, PORT_UNKNOWN.
+        let uart = fs::read_to_string(class.join(line).join("type"));
+        if uart.is_ok_and(|text| text.trim() != "0") {
+            found.push(line.to_owned());
+        }
+    }
+    found.extend(consoles(root).into_iter().filter(|name| name == "hvc0"));
+    found
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = or_absent(&dir.display().to_string(), fs::read_dir(dir).map(Iterator::collect::<Vec<_>>));
+    let name = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+    entries.into_iter().filter_map(name).collect()
+}
+
+fn or_absent<T: Default, E: std::fmt::Display>(what: &str, read: Result<T, E>) -> T {
+    read.unwrap_or_else(|error| {
+        log::warn!("reading {what}: {error}");
+        T::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_read_below_a_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("proc/cmdline", "quiet b2d.nodhcp\n");
+        put(
+            "proc/self/mountinfo",
+            "22 1 0:21 / / rw - overlay overlay rw\n23 22 0:5 / /dev rw - devtmpfs dev rw\n",
+        );
+        put("sys/class/tty/tty1/uevent", "");
+        put("sys/class/tty/ttyS0/type", "4\n");
+        put("sys/class/tty/ttyS1/type", "0\n");
+        put("sys/class/tty/console/active", "tty0 ttyS0 hvc0\n");
+        for interface in ["lo", "eth10", "eth2", "docker0", "ethernet"] {
+            put(&format!("sys/class/net/{interface}/operstate"), "");
+        }
+        put("usr/sbin/crond", "");
+        let expected = Facts {
+            cmdline: KernelCmdline::parse("quiet b2d.nodhcp"),
+            mounted: ["/", "/dev"].map(PathBuf::from).into(),
+            terminals: ["tty1", "ttyS0", "hvc0"].map(str::to_owned).into(),
+            interfaces: ["eth2", "eth10"].map(str::to_owned).into(),
+            programs: ["/usr/sbin/crond"].into(),
+        };
+        assert_eq!(Facts::read(dir.path()), expected);
+        put("var/lib/boot2docker/bootsync.sh", "");
+        let expected =
+            StateFacts { has_bootsync: true, has_bootlocal: false, log_dir: contract::STATE_LOG_DIR.into() };
+        assert_eq!(StateFacts::read(dir.path()), expected);
+    }
+
+    #[test]
+    fn an_empty_machine_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Facts::read(dir.path()), Facts::default());
+    }
+}

@@ -1,0 +1,119 @@
+//! The end of all file systems: written out and unmounted, deepest first.
+//! Runs in a child of PID 1, so that a file system that hangs cannot hang PID 1.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use b2d_sys::contract;
+use b2d_sys::effects::cmd::{Cmd, Deadline};
+use b2d_sys::effects::mount::{self, UnmountFlags};
+use b2d_sys::effects::poll::{self, Interest};
+use b2d_sys::effects::{loopdev, reboot};
+use b2d_sys::mountinfo::MountEntry;
+
+use crate::consoles::Consoles;
+use crate::power::PHASES;
+
+/// The argument that makes `init` do this module's work.
+pub const ARGUMENT: &str = "--unmount-all";
+/// File systems of the kernel and of PID 1, and what lies in them: nothing there outlives the machine.
+const KEPT: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+/// Rounds of unmounting: a mount may be busy until one above it is gone.
+const ROUNDS: usize = 5;
+/// Pause between rounds, for processes that are just dying.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Unmounts everything in a child process, within the last phase's bound.
+pub fn unmount_in_child() {
+    let limit = PHASES[PHASES.len() - 1].1;
+    if let Err(error) = Cmd::new("/proc/self/exe").arg(ARGUMENT).run(Deadline::after(limit)) {
+        log::error!("unmounting: {error}; the machine ends regardless");
+    }
+}
+
+/// Writes out, unmounts, detaches; says on the consoles how that went.
+///
+/// # Errors
+/// When the mount table cannot be read.
+pub fn unmount_all() -> Result<()> {
+    reboot::sync();
+    for _ in 0..ROUNDS {
+        let targets = unmount_order(&mount::table()?);
+        let busy =
+            targets.iter().filter(|target| mount::unmount(target, UnmountFlags::empty()).is_err()).count();
+        detach_loops();
+        if busy == 0 {
+            break;
+        }
+        poll::wait(&[] as &[(_, Interest)], Some(PAUSE))?;
+    }
+    for target in unmount_order(&mount::table()?) {
+        if let Err(error) = mount::remount_read_only(&target) {
+            log::warn!("{error:#}");
+        }
+    }
+    reboot::sync();
+    let mut consoles = Consoles::open();
+    let left = unclean(&mount::table()?);
+    if left.is_empty() {
+        consoles.print(contract::CLEAN_END);
+    } else {
+        consoles.print(&format!("boot2docker: still mounted for writing: {}", left.join(", ")));
+    }
+    Ok(())
+}
+
+/// Returns the mount points to unmount, the latest mount first.
+fn unmount_order(table: &[MountEntry]) -> Vec<PathBuf> {
+    let is_ours =
+        |target: &Path| target == Path::new("/") || KEPT.iter().any(|kept| target.starts_with(kept));
+    let is_network_namespace = |entry: &MountEntry| entry.fstype == "nsfs";
+    let mut targets: Vec<PathBuf> = table
+        .iter()
+        .filter(|entry| !is_ours(&entry.target) || is_network_namespace(entry))
+        .map(|entry| entry.target.clone())
+        .collect();
+    targets.reverse();
+    targets
+}
+
+/// Names the file systems on devices that could still be written to.
+fn unclean(table: &[MountEntry]) -> Vec<String> {
+    let is_unclean = |entry: &&MountEntry| entry.source.starts_with("/dev/") && !entry.is_read_only();
+    table.iter().filter(is_unclean).map(|entry| entry.target.display().to_string()).collect()
+}
+
+/// Detaches loop devices; the one below the root stays busy and therefore attached.
+fn detach_loops() {
+    let Ok(entries) = fs::read_dir("/sys/block") else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_attached = name.starts_with("loop") && entry.path().join("loop/backing_file").exists();
+        if is_attached && let Err(error) = loopdev::detach(&Path::new("/dev").join(&name)) {
+            log::debug!("{error:#}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use b2d_sys::mountinfo;
+
+    use super::*;
+
+    #[test]
+    fn deepest_comes_first_and_the_kernels_own_stay() {
+        let table = mountinfo::parse(
+            "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /proc rw - proc proc rw\n\
+             3 1 8:1 / /mnt/sda1 rw - ext4 /dev/sda1 rw\n4 3 0:9 / /mnt/sda1/shm rw - tmpfs shm rw\n\
+             5 1 0:3 / /run rw - tmpfs run rw\n6 5 0:4 net:[1] /run/docker/netns/x rw - nsfs nsfs rw\n\
+             7 1 11:0 / /media ro - iso9660 /dev/sr0 ro\n",
+        )
+        .unwrap();
+        let order = ["/media", "/run/docker/netns/x", "/mnt/sda1/shm", "/mnt/sda1"].map(PathBuf::from);
+        assert_eq!(unmount_order(&table), order);
+        assert_eq!(unclean(&table), ["/mnt/sda1"]);
+    }
+}

@@ -1,0 +1,243 @@
+//! Programs with an end: helpers of the boot plan, hooks of the user, preparations of services.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use b2d_sys::contract;
+use b2d_sys::effects::clock;
+use b2d_sys::effects::cmd::describe_status;
+use b2d_sys::effects::files::remove_if_exists;
+use b2d_sys::effects::process::{self, Pid, Spawn, Streams};
+use b2d_sys::effects::signals::{SIGKILL, SIGTERM};
+
+use super::Machine;
+use crate::model::ServiceId;
+use crate::sequence::StepRef;
+use crate::supervise::Event;
+
+/// Output lines longer than this are cut; a line is a record in the kernel's ring buffer.
+const LINE_BYTES: usize = 800;
+
+/// For whom a job runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A step of the boot plan waits for it.
+    Step(StepRef),
+    /// A service waits for it.
+    Unit(ServiceId),
+    /// Nobody waits for it.
+    Nobody,
+}
+
+/// What happens to a job that takes too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    KillAfter(Duration),
+    LeaveAfter(Duration),
+    Endless,
+}
+
+/// A running job.
+#[derive(Debug)]
+pub(super) struct Job {
+    name: String,
+    owner: Owner,
+    patience: Patience,
+    pub(super) deadline: Option<Duration>,
+    is_late: bool,
+}
+
+/// The output of a job, copied to the log line by line.
+#[derive(Debug)]
+pub(super) struct Output {
+    name: String,
+    pipe: fs::File,
+    partial: Vec<u8>,
+}
+
+impl Machine {
+    /// Starts a job whose output goes to the log.
+    pub(super) fn start_job(&mut self, owner: Owner, argv: &[String], patience: Patience) -> Result<()> {
+        let program = argv.iter().rev().find(|arg| arg.starts_with('/')).map_or("", String::as_str);
+        let name = program.rsplit('/').next().unwrap_or(program).to_owned();
+        let (pid, output) = process::start(&spawn(argv, Streams::Pipe))?;
+        self.outputs.extend(output.map(|pipe| Output::new(&name, pipe)));
+        self.add_job(pid, name, owner, patience);
+        Ok(())
+    }
+
+    fn add_job(&mut self, pid: Pid, name: String, owner: Owner, patience: Patience) {
+        let now = clock::since_kernel_start();
+        let deadline = match patience {
+            Patience::KillAfter(limit) | Patience::LeaveAfter(limit) => Some(now + limit),
+            Patience::Endless => None,
+        };
+        self.jobs.insert(pid, Job { name, owner, patience, deadline, is_late: false });
+    }
+
+    /// Starts a script of the user's with the shell; it needs neither exec bit nor shebang.
+    pub(super) fn start_hook(&mut self, owner: Owner, path: &str, patience: Patience) -> Result<()> {
+        let script = without_carriage_returns(Path::new(path))?;
+        self.start_job(owner, &["/bin/sh".to_owned(), script.display().to_string()], patience)
+    }
+
+    /// Starts a script of the user's that nobody waits for, its output in a file of its own.
+    pub(super) fn start_background(&mut self, path: &str, log: &str) -> Result<()> {
+        let script = without_carriage_returns(Path::new(path))?;
+        remove_if_exists(Path::new(log)).with_context(|| format!("removing {log}"))?;
+        let argv = ["/bin/sh".to_owned(), script.display().to_string()];
+        let (pid, _) = process::start(&spawn(&argv, Streams::Log(log.into())))?;
+        self.add_job(
+            pid,
+            path.rsplit('/').next().unwrap_or(path).to_owned(),
+            Owner::Nobody,
+            Patience::Endless,
+        );
+        Ok(())
+    }
+
+    /// Takes note of the end of a child: a job, a service, or an orphan that is none of our business.
+    pub(super) fn child_ended(&mut self, pid: Pid, status: ExitStatus) {
+        let Some(job) = self.jobs.remove(&pid) else { return self.service_ended(pid, status) };
+        self.drain_outputs(&job.name);
+        let how = describe_status(status);
+        let outcome = if status.success() { Ok(()) } else { Err(anyhow!("{} ended with {how}", job.name)) };
+        let outcome = if job.is_late { outcome.map_err(|_| job.too_late("killed")) } else { outcome };
+        match job.owner {
+            Owner::Step(step) => self.end_step(step, outcome),
+            Owner::Unit(id) => {
+                if let Err(error) = outcome {
+                    log::error!("{id}: {error:#}");
+                }
+                self.unit_event(&id, Event::Prepared);
+            }
+            Owner::Nobody => log::info!("{}: {how}", job.name),
+        }
+    }
+
+    /// Kills or leaves alone the jobs whose time is up.
+    pub(super) fn jobs_run_late(&mut self, now: Duration) {
+        let is_due = |job: &Job| job.deadline.is_some_and(|at| now >= at);
+        let due: Vec<Pid> = self.jobs.iter().filter(|(_, job)| is_due(job)).map(|(pid, _)| *pid).collect();
+        for pid in due {
+            let Some(job) = self.jobs.get_mut(&pid) else { continue };
+            job.deadline = None;
+            if let Patience::KillAfter(_) = job.patience {
+                job.is_late = true;
+                process::signal_group(pid, SIGKILL);
+                continue;
+            }
+            let error = job.too_late("left running");
+            if let Owner::Step(step) = std::mem::replace(&mut job.owner, Owner::Nobody) {
+                self.end_step(step, Err(error));
+            }
+        }
+    }
+
+    /// Kills the preparation of a service.
+    pub(super) fn cancel_job_of(&mut self, id: &ServiceId) {
+        for (pid, job) in &mut self.jobs {
+            if job.owner == Owner::Unit(id.clone()) {
+                job.owner = Owner::Nobody;
+                process::signal_group(*pid, SIGKILL);
+            }
+        }
+    }
+
+    /// Asks every job to end.
+    pub(super) fn end_jobs(&mut self) {
+        for pid in self.jobs.keys() {
+            process::signal_group(*pid, SIGTERM);
+        }
+    }
+
+    /// Copies what a job has printed; forgets the pipe at its end.
+    pub(super) fn hear_output(&mut self, at: usize) {
+        if self.outputs.get_mut(at).is_some_and(|output| !output.copy()) {
+            self.outputs.remove(at);
+        }
+    }
+
+    fn drain_outputs(&mut self, name: &str) {
+        self.outputs.retain_mut(|output| output.name != name || output.copy());
+    }
+}
+
+impl Job {
+    fn too_late(&self, consequence: &str) -> anyhow::Error {
+        let limit = match self.patience {
+            Patience::KillAfter(limit) | Patience::LeaveAfter(limit) => limit,
+            Patience::Endless => Duration::ZERO,
+        };
+        anyhow!("{} still runs after {} s, {consequence}", self.name, limit.as_secs())
+    }
+}
+
+impl Output {
+    fn new(name: &str, pipe: OwnedFd) -> Self {
+        Self { name: name.to_owned(), pipe: pipe.into(), partial: Vec::new() }
+    }
+
+    /// Logs the lines that are there; returns false at the end of the output.
+    fn copy(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let is_open = loop {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(count) => self.take(&buffer[..count]),
+                Err(error) => break error.kind() == std::io::ErrorKind::WouldBlock,
+            }
+        };
+        if !is_open && !self.partial.is_empty() {
+            self.take(b"\n");
+        }
+        is_open
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.partial.push(byte);
+            }
+            if byte == b'\n' || self.partial.len() >= LINE_BYTES {
+                log::info!("{}: {}", self.name, String::from_utf8_lossy(&self.partial).trim_end());
+                self.partial.clear();
+            }
+        }
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+fn spawn(argv: &[String], streams: Streams) -> Spawn {
+    let env = [("PATH", contract::PATH), ("HOME", "/root"), ("USER", "root"), ("TERM", "linux")];
+    Spawn {
+        argv: argv.iter().map(Into::into).collect(),
+        env: env.map(|(key, value)| (key.into(), value.into())).into(),
+        streams,
+        limits: vec![],
+        oom_score: 0,
+        cgroup: None,
+    }
+}
+
+/// Returns the script, or a copy of it with Unix line ends if it came from elsewhere.
+fn without_carriage_returns(path: &Path) -> Result<PathBuf> {
+    let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    if !text.windows(2).any(|pair| pair == b"\r\n") {
+        return Ok(path.to_owned());
+    }
+    let copy = Path::new(contract::RUN_DIR).join(path.file_name().unwrap_or_default());
+    let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
+    fs::write(&copy, text).with_context(|| format!("writing {}", copy.display()))?;
+    Ok(copy)
+}

@@ -1,0 +1,158 @@
+//! PID 1 itself: one thread, one poll loop, all state in one value. Carries out what plan, sequence,
+//! supervision and shutdown decide; decides nothing but stop or go on.
+
+mod boot_log;
+mod buttons;
+mod control;
+mod jobs;
+mod lifecycle;
+mod ping;
+mod readiness;
+mod shutdown;
+mod sources;
+mod steps;
+mod timeline;
+mod units;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use b2d_sys::effects::inotify::DirWatch;
+use b2d_sys::effects::process::Pid;
+use b2d_sys::effects::signals::{SIGCHLD, SignalFd};
+use b2d_sys::effects::uevents::UeventSocket;
+use b2d_sys::effects::{clock, reboot};
+use b2d_sys::power::End;
+
+use crate::consoles::Consoles;
+use crate::facts::{self, Facts};
+use crate::model::ServiceId;
+use crate::plan;
+use crate::power::{END_SIGNALS, Shutdown};
+use crate::rescue;
+use crate::sequence::{Sequence, StepRef};
+use boot_log::BootLog;
+use buttons::Buttons;
+use control::Control;
+use jobs::{Job, Output};
+use timeline::Timeline;
+use units::Unit;
+
+/// Everything PID 1 knows.
+struct Machine {
+    facts: Facts,
+    sequence: Sequence,
+    waits: Vec<StepWait>,
+    units: BTreeMap<ServiceId, Unit>,
+    jobs: HashMap<Pid, Job>,
+    outputs: Vec<Output>,
+    signals: SignalFd,
+    watch: DirWatch,
+    uevents: Option<UeventSocket>,
+    buttons: Buttons,
+    boot_log: BootLog,
+    control: Option<Control>,
+    consoles: Consoles,
+    timeline: Timeline,
+    planned_end: Option<(End, Duration)>,
+    shutdown: Option<Shutdown>,
+}
+
+/// A step that waits for a service, at most until `deadline`.
+struct StepWait {
+    step: StepRef,
+    service: ServiceId,
+    deadline: Option<Duration>,
+    announce: Option<&'static str>,
+}
+
+/// Runs the machine until its end.
+pub fn run() -> ! {
+    let mut machine = match Machine::new() {
+        Ok(machine) => machine,
+        Err(error) => rescue::run(&format!("starting PID 1: {error:#}")),
+    };
+    machine.sequence.add(plan::early(&machine.facts).stages);
+    loop {
+        machine.settle();
+        let ready = machine.wait();
+        for source in ready {
+            machine.hear(source);
+        }
+    }
+}
+
+impl Machine {
+    fn new() -> Result<Self> {
+        if let Err(error) = reboot::soften_ctrl_alt_del() {
+            log::warn!("{error:#}; ctrl-alt-del will reset the machine");
+        }
+        let signals: Vec<i32> = END_SIGNALS.into_iter().chain([SIGCHLD]).collect();
+        let facts = Facts::read(Path::new("/"));
+        warn_of_unknown_options(&facts);
+        Ok(Self {
+            facts,
+            sequence: Sequence::default(),
+            waits: Vec::new(),
+            units: BTreeMap::new(),
+            jobs: HashMap::new(),
+            outputs: Vec::new(),
+            signals: SignalFd::new(&signals)?,
+            watch: DirWatch::new()?,
+            uevents: UeventSocket::open().inspect_err(|error| log::warn!("{error:#}")).ok(),
+            buttons: Buttons::open(),
+            boot_log: BootLog::open().context("opening the boot log")?,
+            control: None,
+            consoles: Consoles::open(),
+            timeline: Timeline::default(),
+            planned_end: None,
+            shutdown: None,
+        })
+    }
+
+    /// Does everything that can be done without waiting.
+    fn settle(&mut self) {
+        self.control_opens();
+        loop {
+            self.time_passes();
+            self.readiness_changes();
+            if self.shutdown.is_some() {
+                self.shutdown_advances();
+                return;
+            }
+            let steps = self.sequence.begin(clock::since_kernel_start());
+            if steps.is_empty() {
+                break;
+            }
+            for step in steps {
+                self.begin_step(step);
+            }
+        }
+        self.answer_clients();
+        self.boot_log.copy();
+    }
+
+    /// Opens what needs `/run`, once it is mounted.
+    fn control_opens(&mut self) {
+        if self.control.is_none() && self.sequence.is_over("mounts") {
+            match Control::open() {
+                Ok(control) => self.control = Some(control),
+                Err(error) => log::debug!("{error:#}"),
+            }
+        }
+    }
+}
+
+/// Warns of options that look like ours but are not.
+fn warn_of_unknown_options(facts: &Facts) {
+    for key in facts.cmdline.keys_with_prefix("b2d.") {
+        if !facts::KNOWN_OPTIONS.contains(&key) {
+            log::warn!(
+                "kernel command line: {key} is unknown; known are {}",
+                facts::KNOWN_OPTIONS.join(", ")
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The service table: everything PID 1 keeps running.
+
+use std::path::Path;
+use std::time::Duration;
+
+use b2d_sys::contract;
+
+use crate::facts::Facts;
+use crate::model::ServiceId;
+use crate::service::{HOSTNAME_MARK, Limit, Ready, Restart, Service, Stop, StopGroup, Streams};
+
+/// dockerd gives containers 10 s before it kills them; then it needs time for itself.
+const DOCKER_GRACE: Duration = Duration::from_secs(15);
+/// containerd closes its database.
+const CONTAINERD_GRACE: Duration = Duration::from_secs(5);
+/// Everything else ends at once or not at all.
+const SMALL_GRACE: Duration = Duration::from_secs(2);
+/// Certificates for many addresses on a slow machine.
+pub const DOCKER_SETUP_LIMIT: Duration = Duration::from_secs(60);
+/// Open files of daemon and containers, as boot2docker had it; also the kernel's own ceiling.
+const OPEN_FILES: u64 = 1_048_576;
+/// The daemons outlive any container when memory runs out. Source: moby's systemd unit.
+const DAEMON_OOM_SCORE: i16 = -500;
+/// sshd is the way in for repairs. Source: OpenSSH `platform.c`.
+const SSHD_OOM_SCORE: i16 = -1000;
+
+/// Returns every service of this machine; logs go to `log_dir`.
+pub fn table(facts: &Facts, log_dir: &Path) -> Vec<Service> {
+    let mut services = vec![
+        containerd(log_dir),
+        docker(log_dir),
+        sshd(log_dir),
+        plain("chronyd", &["/usr/sbin/chronyd", "-n", "-f", "/etc/chrony/chrony.conf"], log_dir),
+        plain("crond", &["/usr/sbin/crond", "-f", "-d", "8", "-c", "/var/spool/cron/crontabs"], log_dir),
+    ];
+    services.extend(facts.interfaces.iter().map(|interface| udhcpc(interface)));
+    let has_autologin = !facts.cmdline.has("b2d.noautologin");
+    services.extend(facts.terminals.iter().map(|terminal| getty(terminal, has_autologin)));
+    services
+}
+
+fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
+    Service {
+        id: ServiceId::new(name),
+        argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
+        args_from: None,
+        env: vec![("HOME", "/root".to_owned())],
+        env_from: None,
+        prepare: None,
+        ready: Ready::Started,
+        restart: Restart::Always,
+        stop: Stop { group: StopGroup::Rest, by_hangup: false, grace: SMALL_GRACE },
+        streams: Streams::Log(log_dir.join(format!("{name}.log"))),
+        limits: vec![],
+        oom_score: 0,
+    }
+}
+
+fn containerd(log_dir: &Path) -> Service {
+    let argv = ["/usr/bin/containerd", "--config", "/etc/containerd/config.toml"];
+    Service {
+        ready: Ready::Path(contract::CONTAINERD_SOCKET),
+        stop: Stop { group: StopGroup::Containerd, by_hangup: false, grace: CONTAINERD_GRACE },
+        limits: daemon_limits(),
+        oom_score: DAEMON_OOM_SCORE,
+        ..plain("containerd", &argv, log_dir)
+    }
+}
+
+fn docker(log_dir: &Path) -> Service {
+    Service {
+        args_from: Some(contract::DOCKERD_ARGS),
+        env_from: Some(contract::DOCKERD_ENV),
+        prepare: Some((vec!["/usr/sbin/docker-setup".to_owned()], DOCKER_SETUP_LIMIT)),
+        ready: Ready::Ping(contract::DOCKER_SOCKET),
+        stop: Stop { group: StopGroup::Docker, by_hangup: false, grace: DOCKER_GRACE },
+        limits: daemon_limits(),
+        oom_score: DAEMON_OOM_SCORE,
+        ..plain("docker", &["/usr/sbin/dockerd"], log_dir)
+    }
+}
+
+/// Containers inherit these from containerd's shims.
+fn daemon_limits() -> Vec<Limit> {
+    vec![Limit::OpenFiles(Some(OPEN_FILES)), Limit::Processes(None), Limit::Core(None)]
+}
+
+fn sshd(log_dir: &Path) -> Service {
+    let argv =
+        ["/usr/sbin/sshd", "-D", "-e", "-f", "/usr/local/etc/ssh/sshd_config", "-o", "PidFile=/run/sshd.pid"];
+    // sshd writes its pid file once it listens. Source: OpenSSH sshd.c, after server_listen().
+    let ready = Ready::Path("/run/sshd.pid");
+    Service { ready, oom_score: SSHD_OOM_SCORE, ..plain("sshd", &argv, log_dir) }
+}
+
+/// busybox udhcpc: a try a second at first, then rounds for ever; static-address recipes kill it by its pid file.
+pub fn udhcpc(interface: &str) -> Service {
+    let pid_file = format!("/var/run/udhcpc.{interface}.pid");
+    let hostname = format!("hostname:{HOSTNAME_MARK}");
+    let argv = [
+        ["/sbin/udhcpc", "-f"].as_slice(),
+        &["-i", interface],
+        &["-p", &pid_file],
+        &["-s", "/usr/sbin/net-setup"],
+        &["-x", &hostname],
+        &["-t", "8", "-T", "1", "-A", "5"],
+    ];
+    Service {
+        // Who kills it by hand wants an address of his own; it must stay dead.
+        restart: Restart::AfterFault,
+        streams: Streams::Log(Path::new(contract::LOG_DIR).join("udhcp.log")),
+        ..plain(&format!("udhcpc-{interface}"), &argv.concat(), Path::new(contract::LOG_DIR))
+    }
+}
+
+fn getty(terminal: &str, has_autologin: bool) -> Service {
+    let term = if terminal.starts_with("ttyS") { "vt100" } else { "linux" };
+    let argv: &[&str] =
+        if has_autologin { &["/bin/login", "-f", "docker"] } else { &["/sbin/getty", "0", "-", term] };
+    Service {
+        env: vec![("TERM", term.to_owned())],
+        stop: Stop { group: StopGroup::Logins, by_hangup: true, grace: SMALL_GRACE },
+        streams: Streams::Terminal(Path::new("/dev").join(terminal)),
+        ..plain(&format!("getty-{terminal}"), argv, Path::new("/"))
+    }
+}

@@ -1,0 +1,95 @@
+//! Stage 0: from the initramfs to the real root, a squashfs in RAM under an overlay.
+//! Ends by becoming `/usr/sbin/init` there. Must not know anything about the boot that follows.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use b2d_sys::effects::mount::{MountFlags, mount, move_to, share};
+use b2d_sys::effects::{loopdev, process, root};
+use b2d_sys::logging;
+
+/// The image of the real root, in the initramfs.
+pub const IMAGE: &str = "/rootfs.squashfs";
+/// Where PID 1's program lies in the real root.
+const NEXT: &str = "/usr/sbin/init";
+/// The real root's read-only half.
+const LOWER: &str = "/lower";
+/// The real root's changes.
+const CHANGES: &str = "/changes";
+/// The real root.
+const NEW_ROOT: &str = "/root.new";
+/// Changes may fill this much of the memory, as boot2docker's root could.
+const CHANGES_DATA: &str = "mode=0755,size=90%";
+
+/// Tells whether we are the initramfs' `/init`.
+pub fn is_wanted() -> bool {
+    Path::new(IMAGE).exists()
+}
+
+/// Goes to the real root and becomes its PID 1.
+///
+/// # Errors
+/// When a step fails; then we are still in the initramfs.
+pub fn run() -> Result<Infallible> {
+    mount_kernel()?;
+    mount_root()?;
+    for name in ["dev", "proc", "sys"] {
+        move_to(&Path::new("/").join(name), &Path::new(NEW_ROOT).join(name))?;
+    }
+    free_memory();
+    root::switch(Path::new(NEW_ROOT))?;
+    if let Err(error) = share(Path::new("/")) {
+        log::warn!("{error:#}; volumes with shared propagation will not work");
+    }
+    let error = process::replace_self(Path::new(NEXT), &[] as &[OsString]);
+    Err(error).with_context(|| format!("becoming {NEXT}"))
+}
+
+/// Mounts what the kernel shows of itself, and opens console and log.
+fn mount_kernel() -> Result<()> {
+    let secure = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let table = [
+        ("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
+        ("proc", "/proc", secure, ""),
+        ("sysfs", "/sys", secure, ""),
+    ];
+    for (kind, target, flags, data) in table {
+        let target = Path::new(target);
+        fs::create_dir_all(target).with_context(|| format!("making {}", target.display()))?;
+        mount(kind, target, kind, flags, data)?;
+    }
+    // Without a console the kernel gave us no streams; /dev/null will do then.
+    root::attach_stdio(Path::new("/dev/console")).or_else(|_| root::attach_stdio(Path::new("/dev/null")))?;
+    // Else the kernel drops records when many are written at once.
+    let unlimited = fs::write("/proc/sys/kernel/printk_devkmsg", "on");
+    logging::init("init");
+    if let Err(error) = unlimited {
+        log::warn!("writing /proc/sys/kernel/printk_devkmsg: {error}; the boot log may have gaps");
+    }
+    Ok(())
+}
+
+fn mount_root() -> Result<()> {
+    for dir in [LOWER, CHANGES, NEW_ROOT] {
+        fs::create_dir_all(dir).with_context(|| format!("making {dir}"))?;
+    }
+    let (device, _keep_until_mounted) = loopdev::attach_read_only(Path::new("/dev"), Path::new(IMAGE))?;
+    mount(&device.to_string_lossy(), Path::new(LOWER), "squashfs", MountFlags::RDONLY, "")?;
+    mount("changes", Path::new(CHANGES), "tmpfs", MountFlags::empty(), CHANGES_DATA)?;
+    let (upper, work) = (format!("{CHANGES}/upper"), format!("{CHANGES}/work"));
+    for dir in [&upper, &work] {
+        fs::create_dir(dir).with_context(|| format!("making {dir}"))?;
+    }
+    let data = format!("lowerdir={LOWER},upperdir={upper},workdir={work}");
+    mount("overlay", Path::new(NEW_ROOT), "overlay", MountFlags::empty(), &data)
+}
+
+/// Drops what the initramfs no longer needs; the image itself stays, the loop device reads it.
+fn free_memory() {
+    if let Err(error) = fs::remove_file("/init") {
+        log::debug!("removing /init from the initramfs: {error}");
+    }
+}
