@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::document::{self, Mistake};
+
 /// The defaults, in the same format as a user's file.
 const DEFAULT: &str = include_str!("default.toml");
 
@@ -49,15 +51,8 @@ pub enum ConfigError {
         reason: String,
     },
     /// The text is no TOML, has an unknown key or a value of the wrong type.
-    #[error("{}: {message}", Place(path, *line))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Line of the mistake, from 1.
-        line: usize,
-        /// What is wrong and what is allowed.
-        message: String,
-    },
+    #[error(transparent)]
+    Invalid(#[from] Mistake),
     /// A value is outside its range.
     #[error("{}: {key} is {value}, allowed is {allowed}", path.display())]
     OutOfRange {
@@ -70,14 +65,6 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
-}
-
-struct Place<'a>(&'a Path, usize);
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}", self.0.display(), self.1)
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -137,8 +124,8 @@ impl Config {
     }
 
     fn overlay(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let user = parse(path, text)?;
-        let default = parse(Path::new("default.toml"), DEFAULT)?;
+        let user: RawConfig = document::parse(path, text)?;
+        let default: RawConfig = document::parse(Path::new("default.toml"), DEFAULT)?;
         let set = "default.toml sets every key";
         let config = Self {
             suite: user.packages.suite.or(default.packages.suite).expect(set),
@@ -181,15 +168,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
-    toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = text[..start].matches('\n').count() + 1;
-        let message = error.message().replace('\n', ", ");
-        ConfigError::Invalid { path: path.into(), line, message }
-    })
 }
 
 #[cfg(test)]

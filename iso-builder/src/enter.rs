@@ -72,8 +72,7 @@ pub struct Spec {
 impl Spec {
     /// Returns a spec that runs `arguments` in `folder` with a small, fixed environment.
     pub fn new(tools: &ToolsTree, folder: &str, arguments: &[&str]) -> Self {
-        let environment =
-            [("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/tmp"), ("LC_ALL", "C"), ("TZ", "UTC")];
+        let environment = [("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/tmp"), ("LC_ALL", "C"), ("TZ", "UTC")];
         Self {
             root: tools.root().to_path_buf(),
             binds: Vec::new(),

@@ -6,9 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::document;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::selection::Selection;
@@ -113,10 +114,7 @@ impl Recipe {
     /// When the file cannot be read or says something that makes no sense; the text names file and line.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let recipe: Self = toml::from_str(&text).map_err(|error| {
-            let line = text[..error.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
-            anyhow!("{}:{line}: {}", path.display(), error.message())
-        })?;
+        let recipe: Self = document::parse(path, &text)?;
         for Attributes { path: entry, mode, .. } in recipe.folders.iter().chain(&recipe.files) {
             if *mode > MODE_MAX {
                 bail!("{}: mode {mode:#o} of {} is above {MODE_MAX:#o}", path.display(), entry.display());

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod deb;
 pub mod digest;
+pub mod document;
 pub mod enter;
 pub mod guest;
 pub mod host;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::digest;
+use crate::document;
 
 /// Version of the file format.
 const FORMAT: u32 = 1;
@@ -134,8 +135,8 @@ impl Lock {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        let lock: Self = toml::from_str(&text)
-            .with_context(|| format!("reading {} (remove it to resolve anew)", path.display()))?;
+        let lock: Self =
+            document::parse(path, &text).context("reading the lock (remove it to resolve anew)")?;
         if lock.format != FORMAT {
             bail!(
                 "reading {}: format {} is not {FORMAT}; remove it to resolve anew",

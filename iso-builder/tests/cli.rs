@@ -1,0 +1,110 @@
+//! What a person sees when a build cannot be done: one line that names the object, and nothing half-written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use iso_builder::lock::{Archive, Lock};
+
+/// A copy of what makes a checkout, with a cache of its own, so that no test sees another build's.
+struct Checkout(tempfile::TempDir);
+
+impl Checkout {
+    fn new() -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("rootfs")).unwrap();
+        fs::create_dir_all(folder.path().join("kernel-config")).unwrap();
+        for file in ["rootfs/image.toml", "boot2docker.lock"] {
+            fs::copy(here.join(file), folder.path().join(file)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_iso-builder"))
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("BOOT2DOCKER_CACHE", self.path("cache"))
+            .output()
+            .unwrap()
+    }
+
+    /// Runs what must fail; returns the last line of its words.
+    fn refuse(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(!self.path("target/boot2docker.iso").exists());
+        let last = words.lines().last().unwrap_or_default().to_owned();
+        assert!(last.starts_with("iso-builder: "), "{words}");
+        last
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_file_line_and_the_allowed_keys() {
+    let checkout = Checkout::new();
+    fs::write(checkout.path("my.toml"), "[kernel]\nsource = \"x\"\n").unwrap();
+    let line = checkout.refuse(&["--config", "my.toml"]);
+    assert_eq!(line, "iso-builder: my.toml:2: unknown field `source`, expected `package`");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused_before_any_work() {
+    let checkout = Checkout::new();
+    let line = checkout.refuse(&["-o", "no/such/folder/my.iso"]);
+    assert!(
+        line.contains("writing no/such/folder/my.iso: the folder no/such/folder cannot be written"),
+        "{line}"
+    );
+    assert!(!checkout.path("cache/debs").exists());
+}
+
+#[test]
+fn a_mirror_that_does_not_answer_is_named() {
+    let checkout = Checkout::new();
+    // Port 9 of loopback: the discard service, which nobody runs.
+    let line = checkout.refuse(&["fetch", "--mirror", "http://127.0.0.1:9/debian"]);
+    assert!(line.contains("downloading http://127.0.0.1:9/debian"), "{line}");
+    let kept = fs::read_dir(checkout.path("cache/debs")).unwrap().count();
+    assert_eq!(kept, 0, "an interrupted download was kept");
+}
+
+#[test]
+fn a_package_with_other_bytes_than_the_lock_says_is_refused_by_name() {
+    let checkout = Checkout::new();
+    let lock = Lock::read(&checkout.path("boot2docker.lock")).unwrap().unwrap();
+    for package in &lock.packages {
+        let archive = if package.archive == Archive::Main { "mirror" } else { "mirror-security" };
+        let file = checkout.path(archive).join(&package.path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "tampered").unwrap();
+    }
+    let line =
+        checkout.refuse(&["fetch", "--mirror", &format!("file:{}", checkout.path("mirror").display())]);
+    assert!(line.contains(": SHA-256 is ") && line.contains(" but the lock says "), "{line}");
+    assert_eq!(fs::read_dir(checkout.path("cache/debs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_package_that_left_the_mirror_is_an_error_with_locked() {
+    let checkout = Checkout::new();
+    fs::create_dir(checkout.path("mirror")).unwrap();
+    let mirror = format!("file:{}", checkout.path("mirror").display());
+    let line = checkout.refuse(&["fetch", "--locked", "--mirror", &mirror]);
+    assert!(line.contains("is no longer on the mirror, and --locked forbids to resolve anew"), "{line}");
+}
+
+#[test]
+fn a_damaged_lock_is_named_with_its_fix() {
+    let checkout = Checkout::new();
+    fs::write(checkout.path("boot2docker.lock"), "format = 1\n").unwrap();
+    let line = checkout.refuse(&["fetch"]);
+    assert!(line.starts_with("iso-builder: reading the lock (remove it to resolve anew): "), "{line}");
+    assert!(line.ends_with("boot2docker.lock:1: missing field `request`"), "{line}");
+}
