@@ -1,0 +1,109 @@
+//! Carries the plan out. Whatever fails, dockerd gets arguments it can start with.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use b2d_sys::contract::{DOCKER_HOME, DOCKER_UID, DOCKERD_ARGS, DOCKERD_ENV, RUN_DIR, STAFF_GID};
+use b2d_sys::effects::files::{ensure_dir, replace_symlink, write_atomic};
+
+use crate::facts::{BUNDLE, ETC_DOCKER};
+use crate::issue::{self, Issued, Purpose};
+use crate::plan::Plan;
+use crate::tls::Issue;
+
+const USER: Option<(u32, u32)> = Some((DOCKER_UID, STAFF_GID));
+/// Where docker clients of user docker, and boot2docker-cli, look for certificates.
+const USER_DIR: &str = ".docker";
+
+/// Does all of the plan; returns whether everything succeeded. Each failure was logged.
+///
+/// # Errors
+/// When dockerd's arguments cannot be written: then it must not be started.
+pub fn apply(plan: &Plan) -> Result<bool> {
+    let has_tls = reported("certificates", make_certificates(plan));
+    let mut is_complete = has_tls;
+    is_complete &= reported("certificates for user docker", copy_for_user(plan));
+    is_complete &= reported("list of authorities", write_bundle(plan));
+    is_complete &= reported(ETC_DOCKER, link_etc_docker(plan));
+    let arguments = if has_tls { &plan.arguments } else { &plan.local_arguments };
+    if !has_tls {
+        log::error!("docker will listen on its local socket only");
+    }
+    ensure_dir(Path::new(RUN_DIR), 0o755, None)?;
+    write_atomic(Path::new(DOCKERD_ENV), plan.environment.as_bytes(), 0o600, None)?;
+    let lines: String = arguments.iter().flat_map(|argument| [argument.as_str(), "\n"]).collect();
+    write_atomic(Path::new(DOCKERD_ARGS), lines.as_bytes(), 0o644, None)?;
+    Ok(is_complete)
+}
+
+fn reported(what: &str, result: Result<()>) -> bool {
+    if let Err(error) = &result {
+        log::error!("{what}: {error:#}");
+    }
+    result.is_ok()
+}
+
+fn make_certificates(plan: &Plan) -> Result<()> {
+    if plan.tls.orders.is_empty() {
+        return Ok(());
+    }
+    ensure_dir(&plan.cert_dir, 0o700, None)?;
+    let mut authority: Option<Issued> = None;
+    for issue in &plan.tls.orders {
+        log::info!("{issue}");
+        let issued = if issue.order.purpose == Purpose::Authority {
+            authority.insert(make(issue, None)?)
+        } else {
+            let authority = match &authority {
+                Some(new) => new,
+                None => authority.insert(read_authority(plan)?),
+            };
+            &make(issue, Some(authority))?
+        };
+        // The key first: a certificate without its key would look complete.
+        write_atomic(&issue.key, issued.key.as_bytes(), 0o600, None)?;
+        write_atomic(&issue.certificate, issued.certificate.as_bytes(), 0o644, None)?;
+    }
+    match &plan.tls.names_file {
+        Some((path, names)) => write_atomic(path, names.as_bytes(), 0o644, None),
+        None => Ok(()),
+    }
+}
+
+fn make(issue: &Issue, authority: Option<&Issued>) -> Result<Issued> {
+    issue::issue(&issue.order, authority).with_context(|| format!("making {}", issue.certificate.display()))
+}
+
+fn read_authority(plan: &Plan) -> Result<Issued> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let (certificate, key) = &plan.tls.authority;
+    Ok(Issued { certificate: read(certificate)?, key: read(key)? })
+}
+
+fn copy_for_user(plan: &Plan) -> Result<()> {
+    let dir = Path::new(DOCKER_HOME).join(USER_DIR);
+    if dir.is_symlink() {
+        bail!("{} is a link: root does not write where a user points", dir.display());
+    }
+    ensure_dir(&dir, 0o700, USER)?;
+    for (file, name) in &plan.tls.for_user {
+        let content = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        let mode = if *name == "key.pem" { 0o600 } else { 0o644 };
+        write_atomic(&dir.join(name), &content, mode, USER)?;
+    }
+    Ok(())
+}
+
+fn write_bundle(plan: &Plan) -> Result<()> {
+    let Some(bundle) = &plan.bundle else { return Ok(()) };
+    let path = Path::new(BUNDLE);
+    ensure_dir(path.parent().unwrap_or(path), 0o755, None)?;
+    write_atomic(path, bundle.as_bytes(), 0o644, None)
+}
+
+fn link_etc_docker(plan: &Plan) -> Result<()> {
+    let Some(target) = &plan.etc_docker else { return Ok(()) };
+    ensure_dir(target, 0o755, None)?;
+    replace_symlink(target, Path::new(ETC_DOCKER))
+}

@@ -1,0 +1,179 @@
+//! Reads the profile, the certificates and the machine's names. Decides nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use b2d_sys::contract::{CERTS_DIR, DATA_DISK_FILE, PROFILE};
+use b2d_sys::effects::files::read_optional;
+use nix::ifaddrs::getifaddrs;
+use nix::unistd::gethostname;
+
+use crate::certificate::{Pair, inspect};
+use crate::profile::{Profile, TlsFile};
+use crate::shell;
+use crate::tls::TlsFacts;
+
+/// Made with the image, so its date is the image's.
+const IMAGE_FILE: &str = "/etc/os-release";
+/// The list of authorities that programs in the guest trust.
+pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// dockerd's own configuration directory.
+pub const ETC_DOCKER: &str = "/etc/docker";
+
+/// All that the plan decides upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The settings; boot2docker's defaults if the profile could not be evaluated.
+    pub profile: Profile,
+    /// Why the profile could not be evaluated.
+    pub profile_error: Option<String>,
+    /// Certificates and names.
+    pub tls: TlsFacts,
+    /// File system type of the data disk; empty if unknown.
+    pub data_fstype: String,
+    /// The system's list of authorities, if there is one.
+    pub bundle: Option<String>,
+    /// The user's authorities: file name and content, in order of names.
+    pub extra_certificates: Vec<(String, String)>,
+    /// `/etc/docker` is a directory with content: a custom image brought it.
+    pub has_own_etc_docker: bool,
+}
+
+/// Reads the facts of the running machine.
+///
+/// # Errors
+/// When a file exists but cannot be read. A bad profile is a fact, not an error.
+pub fn read() -> Result<Facts> {
+    let (evaluated, profile_error) = match Path::new(PROFILE).exists() {
+        false => (shell::Evaluated::default(), None),
+        true => match shell::evaluate(Path::new(PROFILE)) {
+            Ok(evaluated) => (evaluated, None),
+            Err(error) => (shell::Evaluated::default(), Some(format!("{error:#}"))),
+        },
+    };
+    let profile = Profile::new(&evaluated);
+    let data_disk = text(Path::new(DATA_DISK_FILE))?.unwrap_or_default();
+    let fstype = data_disk.lines().find_map(|line| line.strip_prefix("FSTYPE="));
+    Ok(Facts {
+        tls: tls_facts(&profile)?,
+        profile,
+        profile_error,
+        data_fstype: fstype.unwrap_or_default().to_owned(),
+        bundle: text(Path::new(BUNDLE))?,
+        extra_certificates: certificates_in(Path::new(CERTS_DIR))?,
+        has_own_etc_docker: has_content(Path::new(ETC_DOCKER)),
+    })
+}
+
+fn tls_facts(profile: &Profile) -> Result<TlsFacts> {
+    let files = [
+        &profile.ca_cert,
+        &profile.server_cert,
+        &profile.server_key,
+        &profile.client_cert,
+        &profile.client_key,
+    ];
+    let named = files.iter().filter_map(|file| file.named.clone());
+    let authority = read_optional(&profile.ca_cert.own).context("reading the authority's certificate")?;
+    let pair = |certificate: &TlsFile, key: &TlsFile| -> Result<Pair> {
+        let certificate = bytes(&certificate.own)?;
+        Ok(inspect(certificate.as_deref(), bytes(&key.own)?.as_deref(), authority.as_deref()))
+    };
+    Ok(TlsFacts {
+        now: seconds(SystemTime::now()),
+        image_time: fs::metadata(IMAGE_FILE).and_then(|meta| meta.modified()).map_or(0, seconds),
+        host: short_host_name()?,
+        addresses: addresses(&profile.cert_interfaces)?,
+        existing: named.filter(|path| is_filled(path)).collect::<BTreeSet<PathBuf>>(),
+        server: pair(&profile.server_cert, &profile.server_key)?,
+        client: pair(&profile.client_cert, &profile.client_key)?,
+        authority: pair(&profile.ca_cert, &profile.ca_key)?,
+    })
+}
+
+/// Returns the IPv4 addresses and global IPv6 addresses of the interfaces.
+fn addresses(interfaces: &[String]) -> Result<Vec<IpAddr>> {
+    let all = getifaddrs().context("listing addresses")?;
+    let wanted = all.filter(|entry| interfaces.contains(&entry.interface_name));
+    let mut addresses: Vec<IpAddr> = wanted
+        .filter_map(|entry| entry.address)
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+        })
+        .filter(|address| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()))
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn short_host_name() -> Result<String> {
+    let name = gethostname().context("reading the host name")?.to_string_lossy().into_owned();
+    Ok(name.split('.').next().unwrap_or_default().to_owned())
+}
+
+/// Returns the `*.pem` and `*.crt` files of a directory in the order of their names; none if there is no directory.
+fn certificates_in(dir: &Path) -> Result<Vec<(String, String)>> {
+    let list = || -> io::Result<Vec<PathBuf>> { fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut paths = match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        paths => paths.with_context(|| format!("listing {}", dir.display()))?,
+    };
+    paths.retain(|path| {
+        path.is_file() && path.extension().is_some_and(|suffix| suffix == "pem" || suffix == "crt")
+    });
+    paths.sort();
+    paths.into_iter().map(|path| Ok((path.display().to_string(), text(&path)?.unwrap_or_default()))).collect()
+}
+
+fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 0)
+}
+
+fn has_content(dir: &Path) -> bool {
+    !dir.is_symlink() && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// An empty file is what a power cut may leave: it counts as none.
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    let bytes = read_optional(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(bytes.filter(|bytes| !bytes.is_empty()))
+}
+
+fn text(path: &Path) -> Result<Option<String>> {
+    Ok(bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_listed_by_name_and_suffix() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.pem", "a.crt", "c.txt", "d"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        fs::create_dir(dir.path().join("e.pem")).unwrap();
+        let found = certificates_in(dir.path()).unwrap();
+        let contents: Vec<&str> = found.iter().map(|(_, content)| content.as_str()).collect();
+        assert_eq!(contents, ["a.crt", "b.pem"]);
+        assert_eq!(certificates_in(&dir.path().join("absent")).unwrap(), []);
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_named_interfaces() {
+        assert!(addresses(&["lo".to_owned()]).unwrap().contains(&IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
+        assert_eq!(addresses(&["no-such-interface".to_owned()]).unwrap(), [] as [IpAddr; 0]);
+    }
+}

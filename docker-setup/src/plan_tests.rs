@@ -1,0 +1,68 @@
+//! Whole plans, as people read them.
+
+use super::*;
+use crate::certificate::Pair;
+use crate::profile::Profile;
+use crate::shell::Evaluated;
+use crate::tls::TlsFacts;
+
+fn facts(evaluated: &Evaluated) -> Facts {
+    Facts {
+        profile: Profile::new(evaluated),
+        profile_error: None,
+        tls: TlsFacts {
+            now: 1_760_000_000,
+            image_time: 1_760_000_000,
+            host: "boot2docker".into(),
+            addresses: vec![],
+            existing: [].into(),
+            authority: Pair::Missing,
+            server: Pair::Missing,
+            client: Pair::Missing,
+        },
+        data_fstype: "ext4".into(),
+        bundle: Some("x\n".into()),
+        extra_certificates: vec![],
+        has_own_etc_docker: false,
+    }
+}
+
+/// `UPDATE_GOLDEN=1 cargo test` rewrites the file instead; the diff is to be reviewed.
+fn assert_golden(name: &str, plan: &Plan) {
+    let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, plan.to_string()).unwrap();
+    }
+    assert_eq!(plan.to_string(), std::fs::read_to_string(&path).unwrap(), "{path}");
+}
+
+#[test]
+fn first_boot_without_a_profile() {
+    assert_golden("first-boot", &plan(&facts(&Evaluated::default())));
+}
+
+#[test]
+fn open_listener_and_broken_profile_are_said_aloud() {
+    let words = [("DOCKER_TLS".to_owned(), vec!["no".to_owned()])].into();
+    let mut open = facts(&Evaluated { words, ..Evaluated::default() });
+    open.extra_certificates = vec![("junk.pem".into(), "junk".into())];
+    open.has_own_etc_docker = true;
+    assert_golden("open", &plan(&open));
+    let broken = Facts { profile_error: Some("line 3: syntax error".into()), ..facts(&Evaluated::default()) };
+    assert_eq!(plan(&broken).notes, ["line 3: syntax error", "docker starts as if there was no profile"]);
+}
+
+#[test]
+fn named_files_that_do_not_exist_are_said() {
+    let variables = [("CACERT".to_owned(), "/x/ca.pem".to_owned())].into();
+    let plan = plan(&facts(&Evaluated { variables, ..Evaluated::default() }));
+    assert_eq!(plan.notes, ["CACERT=/x/ca.pem does not exist: our own is used"]);
+}
+
+#[test]
+fn secrets_in_the_environment_are_not_printed() {
+    let exported = [("HTTP_PROXY".to_owned(), "http://me:secret@proxy".to_owned())].into();
+    let plan = plan(&facts(&Evaluated { exported, ..Evaluated::default() }));
+    assert_eq!(plan.environment, "HTTP_PROXY=http://me:secret@proxy\n");
+    assert!(plan.to_string().contains("environment HTTP_PROXY\n") && !plan.to_string().contains("secret"));
+}
