@@ -31,7 +31,7 @@ pub fn table(facts: &Facts, log_dir: &Path) -> Vec<Service> {
         docker(log_dir),
         sshd(log_dir),
         plain("chronyd", &["/usr/sbin/chronyd", "-n", "-f", "/etc/chrony/chrony.conf"], log_dir),
-        plain("crond", &["/usr/sbin/crond", "-f", "-d", "8", "-c", "/var/spool/cron/crontabs"], log_dir),
+        crond(log_dir),
     ];
     services.extend(facts.interfaces.iter().map(|interface| udhcpc(interface)));
     let has_autologin = !facts.cmdline.has("b2d.noautologin");
@@ -93,6 +93,12 @@ fn sshd(log_dir: &Path) -> Service {
     Service { ready, oom_score: SSHD_OOM_SCORE, ..plain("sshd", &argv, log_dir) }
 }
 
+/// busybox crond writes its log itself, as it knows no other way without syslogd.
+fn crond(log_dir: &Path) -> Service {
+    let log = log_dir.join("crond.log").display().to_string();
+    plain("crond", &["/usr/sbin/crond", "-f", "-L", &log, "-c", "/var/spool/cron/crontabs"], log_dir)
+}
+
 /// busybox udhcpc: a try a second at first, then rounds for ever; static-address recipes kill it by its pid file.
 pub fn udhcpc(interface: &str) -> Service {
     let pid_file = format!("/var/run/udhcpc.{interface}.pid");
@@ -103,6 +109,7 @@ pub fn udhcpc(interface: &str) -> Service {
         &["-p", &pid_file],
         &["-s", "/usr/sbin/net-setup"],
         &["-x", &hostname],
+        &["-O", "staticroutes", "-O", "search", "-O", "ntpsrv", "-O", "mtu"],
         &["-t", "8", "-T", "1", "-A", "5"],
     ];
     Service {
@@ -116,7 +123,7 @@ pub fn udhcpc(interface: &str) -> Service {
 fn getty(terminal: &str, has_autologin: bool) -> Service {
     let term = if terminal.starts_with("ttyS") { "vt100" } else { "linux" };
     let argv: &[&str] =
-        if has_autologin { &["/bin/login", "-f", "docker"] } else { &["/sbin/getty", "0", "-", term] };
+        if has_autologin { &["/bin/login", "-f", "docker"] } else { &["/sbin/getty", "-L", "0", "-", term] };
     Service {
         env: vec![("TERM", term.to_owned())],
         stop: Stop { group: StopGroup::Logins, by_hangup: true, grace: SMALL_GRACE },

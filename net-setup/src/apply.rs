@@ -1,0 +1,88 @@
+//! Carries a plan out. Decides nothing but stop or go on, as the plan says.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use b2d_sys::effects::cmd::{Cmd, Deadline};
+use b2d_sys::effects::files::{ensure_dir, read_optional, remove_if_exists, write_atomic};
+use b2d_sys::effects::hostname;
+
+use crate::model::Action;
+
+/// `ip` and `chronyc` answer at once or hang.
+const LIMIT_SECONDS: u64 = 10;
+const FILE_MODE: u32 = 0o644;
+const DIR_MODE: u32 = 0o755;
+
+/// Carries the actions out in order. One that fails does not keep the later ones from being tried.
+///
+/// # Errors
+/// The first failure.
+pub fn apply(actions: &[Action]) -> Result<()> {
+    let mut first = Ok(());
+    for action in actions {
+        if let Err(error) = carry_out(action) {
+            log::error!("{error:#}");
+            first = first.and(Err(error));
+        }
+    }
+    first
+}
+
+fn carry_out(action: &Action) -> Result<()> {
+    match action {
+        Action::Run { argv, may_fail } => run(argv, *may_fail),
+        Action::Write { path, text } => write(path, text),
+        Action::Remove { path } => {
+            remove_if_exists(path).with_context(|| format!("removing {}", path.display()))
+        }
+        Action::SetHostname { name } => hostname::set(name),
+        Action::Warn { text } => {
+            log::warn!("{text}");
+            Ok(())
+        }
+    }
+}
+
+fn run(argv: &[String], may_fail: bool) -> Result<()> {
+    let (program, args) = argv.split_first().context("running nothing")?;
+    match Cmd::new(program).args(args).run(Deadline::secs(LIMIT_SECONDS)) {
+        Err(error) if may_fail => log::debug!("{error}"),
+        outcome => drop(outcome?),
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let old = read_optional(path).with_context(|| format!("reading {}", path.display()))?;
+    if old.as_deref() == Some(text.as_bytes()) {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
+        ensure_dir(dir, DIR_MODE, None)?;
+    }
+    write_atomic(path, text.as_bytes(), FILE_MODE, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_does_not_stop_what_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let missing = Action::Run { argv: vec!["/no/such".into()], may_fail: false };
+        let actions = [missing, Action::Write { path: path.clone(), text: "x".into() }];
+        assert_eq!(apply(&actions).unwrap_err().to_string(), "running /no/such");
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_tolerated_failure_is_none() {
+        let missing = Action::Run { argv: vec!["/no/such".into()], may_fail: true };
+        assert!(apply(&[missing, Action::Remove { path: "/no/such/file".into() }]).is_ok());
+    }
+}
