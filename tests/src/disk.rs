@@ -1,8 +1,8 @@
 //! Disk images: raw, sparse, with a data file system on the whole disk or on a partition.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,11 +69,20 @@ impl Image {
     /// # Errors
     /// When the file cannot be made or formatted.
     pub fn data(lab: &Lab, name: &str, layout: Layout) -> Result<Self> {
+        Self::data_with(lab, name, layout, &[])
+    }
+
+    /// Makes a disk with a data file system that holds `files`: paths from its root, such as
+    /// `var/lib/boot2docker/profile`, and their content.
+    ///
+    /// # Errors
+    /// When the files cannot be made or formatted.
+    pub fn data_with(lab: &Lab, name: &str, layout: Layout, files: &[(&str, &[u8])]) -> Result<Self> {
         let image = Self { layout, ..Self::blank(lab, name)? };
         if layout == Layout::Partition {
             image.partition().with_context(|| format!("partitioning {}", image.path.display()))?;
         }
-        image.format(lab)?;
+        image.format(lab, files)?;
         Ok(image)
     }
 
@@ -131,11 +140,22 @@ impl Image {
         Ok(())
     }
 
-    fn format(&self, lab: &Lab) -> Result<()> {
+    fn format(&self, lab: &Lab, files: &[(&str, &[u8])]) -> Result<()> {
+        let content = tempfile::tempdir().context("creating a folder for the files of the disk")?;
+        // mkfs.ext4 -d takes the root directory's permissions from it.
+        fs::set_permissions(content.path(), Permissions::from_mode(0o755))
+            .context("opening that folder to all")?;
+        for (name, bytes) in files {
+            let path = content.path().join(name);
+            fs::create_dir_all(path.parent().unwrap_or(content.path()))
+                .and_then(|()| fs::write(&path, bytes))
+                .with_context(|| format!("writing {name} for the disk"))?;
+        }
         let mut mkfs = lab.tools().program("mkfs.ext4");
         mkfs.env("MKE2FS_CONFIG", lab.tools().path("/etc/mke2fs.conf"))
             .args(["-q", "-F", "-L", DATA_LABEL, "-i", BYTES_PER_INODE, "-b", &BLOCK_BYTES.to_string()])
-            .args(["-E", &format!("root_owner=0:0,offset={}", self.start())])
+            .args(["-E", &format!("root_owner=0:0,offset={}", self.start()), "-d"])
+            .arg(content.path())
             .arg(&self.path)
             .arg((self.length() / BLOCK_BYTES).to_string());
         child::run_ok(mkfs, b"", Deadline::host(TOOL_LIMIT)).map(drop)

@@ -4,6 +4,7 @@
 //! kept in `target/boot-tests/<test>/console.log`. QEMU, OVMF, `ssh` and `mkfs.ext4` come from the tools tree of
 //! `iso-builder`, so the host needs none of them, and no test needs root or a network.
 
+pub mod authority;
 pub mod child;
 pub mod console;
 pub mod container;

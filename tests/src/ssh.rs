@@ -1,52 +1,69 @@
-//! Commands in the guest over SSH, as user `docker` with the documented password.
+//! Commands in the guest over SSH, as user `docker`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use iso_builder::tools::ToolsTree;
 
 use crate::{Deadline, child};
 
+/// An RSA key is found by luck; a second is usual.
+const KEYGEN_LIMIT: Duration = Duration::from_secs(60);
+
 /// Password of user `docker`, known to everybody.
 const PASSWORD: &str = "tcuser";
 
-/// Options of every connection. The first is what Docker Machine passes too: no configuration of the host counts.
-const OPTIONS: [&str; 12] = [
+/// Options of every connection. No configuration of the host counts, and no host key is remembered.
+const OPTIONS: [&str; 8] = [
     "-F",
     "/dev/null",
     "-oStrictHostKeyChecking=no",
     "-oUserKnownHostsFile=/dev/null",
     "-oGlobalKnownHostsFile=/dev/null",
     "-oLogLevel=ERROR",
-    "-oPreferredAuthentications=password",
-    "-oPubkeyAuthentication=no",
-    "-oNumberOfPasswordPrompts=1",
     "-oControlPath=none",
-    "-oServerAliveInterval=60",
     "-T",
 ];
+
+/// How to log in.
+#[derive(Debug)]
+enum Login {
+    /// With the documented password, which this program tells.
+    Password(PathBuf),
+    /// With this key alone, as Docker Machine does.
+    Key(PathBuf),
+}
 
 /// A guest's SSH server.
 #[derive(Debug)]
 pub struct Ssh {
     tools: ToolsTree,
     port: u16,
-    askpass: PathBuf,
+    login: Login,
 }
 
 impl Ssh {
-    /// Prepares connections to `port` of 127.0.0.1; `folder` is where a program that tells the password is put.
+    /// Prepares connections to `port` of 127.0.0.1 with the password; a program that tells it is put into `folder`.
     ///
     /// # Errors
     /// When that program cannot be written.
-    pub fn new(tools: &ToolsTree, port: u16, folder: &Path) -> Result<Self> {
+    pub fn with_password(tools: &ToolsTree, port: u16, folder: &Path) -> Result<Self> {
         let askpass = folder.join("askpass");
         write_askpass(&askpass).with_context(|| format!("writing {}", askpass.display()))?;
-        Ok(Self { tools: tools.clone(), port, askpass })
+        Ok(Self { tools: tools.clone(), port, login: Login::Password(askpass) })
+    }
+
+    /// Prepares connections to `port` of 127.0.0.1 with an RSA key and the oldest signature for it.
+    ///
+    /// The SSH client built into Docker Machine signs with SHA-1 only.
+    #[must_use]
+    pub fn with_rsa_key(tools: &ToolsTree, port: u16, key: &Path) -> Self {
+        Self { tools: tools.clone(), port, login: Login::Key(key.to_path_buf()) }
     }
 
     /// Runs `script` in the guest's login shell and returns its standard output.
@@ -80,11 +97,19 @@ impl Ssh {
     pub fn output(&self, script: &str, stdin: &[u8]) -> Result<Output> {
         let deadline = Deadline::reply();
         let mut ssh = self.tools.program("ssh");
-        ssh.args(OPTIONS)
-            .arg(format!("-oConnectTimeout={}", deadline.limit().as_secs()))
-            .args(["-p", &self.port.to_string(), "docker@127.0.0.1", script])
-            .env("SSH_ASKPASS", &self.askpass)
-            .env("SSH_ASKPASS_REQUIRE", "force");
+        ssh.args(OPTIONS).arg(format!("-oConnectTimeout={}", deadline.limit().as_secs()));
+        match &self.login {
+            Login::Password(askpass) => ssh
+                .args(["-oPreferredAuthentications=password", "-oNumberOfPasswordPrompts=1"])
+                .env("SSH_ASKPASS", askpass)
+                .env("SSH_ASKPASS_REQUIRE", "force"),
+            Login::Key(key) => ssh
+                .args(["-oPasswordAuthentication=no", "-oIdentitiesOnly=yes", "-oBatchMode=yes"])
+                .arg("-oPubkeyAcceptedAlgorithms=ssh-rsa")
+                .arg("-i")
+                .arg(key),
+        };
+        ssh.args(["-p", &self.port.to_string(), "docker@127.0.0.1", script]);
         child::run(ssh, stdin, deadline).with_context(|| format!("running {script:?} in the guest"))
     }
 }
@@ -102,4 +127,16 @@ fn write_askpass(path: &Path) -> std::io::Result<()> {
         .open(&part)?
         .write_all(format!("#!/bin/sh\necho {PASSWORD}\n").as_bytes())?;
     fs::rename(part, path)
+}
+
+/// Makes an RSA key in the folder `folder`, as Docker Machine does, and returns the private key's file.
+///
+/// # Errors
+/// When `ssh-keygen` fails.
+pub fn make_rsa_key(tools: &ToolsTree, folder: &Path) -> Result<PathBuf> {
+    let key = folder.join("id_rsa");
+    let mut keygen = tools.program("ssh-keygen");
+    keygen.args(["-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-C", "", "-f"]).arg(&key);
+    child::run_ok(keygen, b"", Deadline::host(KEYGEN_LIMIT))?;
+    Ok(key)
 }

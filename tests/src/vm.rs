@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SSH_READY};
-use iso_builder::qemu::{Boot, Bus, Disk, Display, Firmware, Forward, Machine, Nic, Serial, accelerator};
+use iso_builder::qemu::{
+    Boot, Bus, Disk, Display, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
@@ -26,6 +28,9 @@ const SSH_PORT: u16 = 22;
 
 /// Memory of a machine unless a test says otherwise. Unit: MiB.
 const MEMORY_MIB: u32 = 2048;
+
+/// VirtualBox's usual host-only network.
+const HOST_ONLY_NETWORK: &str = "192.168.99.0/24";
 
 /// QEMU opens its connections before it does anything slow.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
@@ -78,10 +83,14 @@ impl VmPlan {
         self
     }
 
-    /// Adds a second card, without forwards.
+    /// Gives it the cards that Docker Machine gives a VirtualBox machine: NAT with the forwards, and host-only.
     #[must_use]
-    pub fn nic(mut self, nic: Nic) -> Self {
-        self.machine.nics.push(nic);
+    pub fn with_host_only_network(mut self) -> Self {
+        let network = Some(HOST_ONLY_NETWORK.to_owned());
+        self.machine.nics.push(Nic { network, is_isolated: true, ..Nic::default() });
+        for nic in &mut self.machine.nics {
+            nic.model = NicModel::E1000;
+        }
         self
     }
 
@@ -115,7 +124,9 @@ impl VmPlan {
         }
         let mut qemu = Qemu::spawn(&self.lab, &machine)?;
         let console = Console::new(qemu.accept(&console)?, &self.lab.folder().join("console.log"))?;
-        let qmp = Qmp::new(qemu.accept(&qmp)?)?;
+        let qmp = qemu.accept(&qmp)?;
+        let qmp =
+            Qmp::new(qmp).with_context(|| format!("starting the machine: QEMU says {:?}", qemu.words()))?;
         Ok(Vm { qemu, console, qmp, lab: self.lab, _slot: slot, _sockets: sockets })
     }
 }
@@ -168,7 +179,17 @@ impl Vm {
     pub fn ssh(&mut self) -> Result<Ssh> {
         self.console.await_in_this_boot(SSH_READY, Deadline::boot())?;
         let port = self.port(SSH_PORT)?;
-        Ssh::new(self.lab.tools(), port, self.lab.folder())
+        Ssh::with_password(self.lab.tools(), port, self.lab.folder())
+    }
+
+    /// Waits until sshd listens, and returns the way to it with `key`.
+    ///
+    /// # Errors
+    /// When this boot does not get there in time.
+    pub fn ssh_with_key(&mut self, key: &Path) -> Result<Ssh> {
+        self.console.await_in_this_boot(SSH_READY, Deadline::boot())?;
+        let port = self.port(SSH_PORT)?;
+        Ok(Ssh::with_rsa_key(self.lab.tools(), port, key))
     }
 
     /// Waits until Docker answers in the guest.
@@ -266,6 +287,11 @@ impl Qemu {
         Ok(Self { child, log })
     }
 
+    /// Returns what QEMU has said about itself.
+    fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default().trim().to_owned()
+    }
+
     /// Waits for QEMU's connection to `listener`.
     fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
         let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).context("watching QEMU")?;
@@ -273,8 +299,7 @@ impl Qemu {
         let deadline = Deadline::host(CONNECT_LIMIT);
         poll(&mut fds, Some(&deadline.poll_timeout())).context("awaiting QEMU's connection")?;
         if fds[0].revents().is_empty() {
-            let words = fs::read_to_string(&self.log).unwrap_or_default();
-            bail!("awaiting QEMU's connection: none after {:.1?}: {}", deadline.elapsed(), words.trim());
+            bail!("awaiting QEMU's connection: none after {:.1?}: {}", deadline.elapsed(), self.words());
         }
         Ok(listener.accept().context("accepting QEMU's connection")?.0)
     }
