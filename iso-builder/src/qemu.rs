@@ -99,11 +99,13 @@ pub enum Bus {
     Usb,
 }
 
-/// A network card on QEMU's user-mode network (10.0.2.0/24, DHCP included).
+/// A network card on a user-mode network of its own: QEMU is router, DHCP and DNS server there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nic {
     /// The card.
     pub model: NicModel,
+    /// The network's addresses; 10.0.2.0/24 unless given.
+    pub network: Option<String>,
     /// Ports of the host's loopback that lead into the guest.
     pub forwards: Vec<Forward>,
     /// Whether the guest is cut off from everything but the forwards.

@@ -122,6 +122,9 @@ fn add_disk(argv: &mut Argv, index: usize, disk: &Disk) {
 
 fn add_nic(argv: &mut Argv, index: usize, nic: &Nic) {
     let mut netdev = format!("user,id=net{index}");
+    if let Some(network) = &nic.network {
+        netdev.push_str(&format!(",net={network}"));
+    }
     if nic.is_isolated {
         netdev.push_str(",restrict=on");
     }
@@ -246,6 +249,7 @@ mod tests {
             disks: vec![disk(Bus::Nvme)],
             nics: vec![Nic {
                 forwards: vec![Forward { host: 0, guest: 22 }, Forward { host: 2376, guest: 2376 }],
+                network: Some("192.168.99.0/24".into()),
                 is_isolated: true,
                 model: NicModel::E1000,
             }],
@@ -262,7 +266,7 @@ mod tests {
              -drive if=none,format=raw,id=boot,snapshot=on,file=/b2d.iso \
              -device usb-storage,bus=usb.0,drive=boot,serial=boot,bootindex=0 \
              -drive if=none,format=raw,id=disk0,discard=unmap,file=/d.img -device nvme,drive=disk0,serial=data \
-             -netdev user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:2376-:2376 \
+             -netdev user,id=net0,net=192.168.99.0/24,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:2376-:2376 \
              -device e1000,netdev=net0,romfile= -chardev socket,id=console,path=/run/console \
              -serial chardev:console -chardev socket,id=qmp,path=/run/qmp -mon chardev=qmp,mode=control \
              -display none"
