@@ -1,4 +1,4 @@
-//! Stage 0: from the initramfs to the real root, a squashfs in RAM under an overlay.
+//! Stage 0: from the initramfs to the real root, squashfs layers in RAM under an overlay.
 //! Ends by becoming `/usr/sbin/init` there. Must not know anything about the boot that follows.
 
 use std::convert::Infallible;
@@ -6,16 +6,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use b2d_sys::effects::mount::{MountFlags, mount, move_to, share};
 use b2d_sys::effects::{loopdev, process, root};
 use b2d_sys::logging;
 
-/// The image of the real root, in the initramfs.
-pub const IMAGE: &str = "/rootfs.squashfs";
+/// Folder of the initramfs whose squashfs files make up the real root, the last by name on top.
+const LAYERS: &str = "/layers";
 /// Where PID 1's program lies in the real root.
 const NEXT: &str = "/usr/sbin/init";
-/// The real root's read-only half.
+/// Where the layers are mounted, each below its own name.
 const LOWER: &str = "/lower";
 /// The real root's changes.
 const CHANGES: &str = "/changes";
@@ -26,7 +26,7 @@ const CHANGES_DATA: &str = "mode=0755,size=90%";
 
 /// Tells whether we are the initramfs' `/init`.
 pub fn is_wanted() -> bool {
-    Path::new(IMAGE).exists()
+    Path::new(LAYERS).is_dir()
 }
 
 /// Goes to the real root and becomes its PID 1.
@@ -64,7 +64,7 @@ fn mount_kernel() -> Result<()> {
     // Without a console the kernel gave us no streams; /dev/null will do then.
     root::attach_stdio(Path::new("/dev/console")).or_else(|_| root::attach_stdio(Path::new("/dev/null")))?;
     // Else the kernel drops records when many are written at once.
-    let unlimited = fs::write("/proc/sys/kernel/printk_devkmsg", "on");
+    let unlimited = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
     logging::init("init");
     if let Err(error) = unlimited {
         log::warn!("writing /proc/sys/kernel/printk_devkmsg: {error}; the boot log may have gaps");
@@ -76,20 +76,69 @@ fn mount_root() -> Result<()> {
     for dir in [LOWER, CHANGES, NEW_ROOT] {
         fs::create_dir_all(dir).with_context(|| format!("making {dir}"))?;
     }
-    let (device, _keep_until_mounted) = loopdev::attach_read_only(Path::new("/dev"), Path::new(IMAGE))?;
-    mount(&device.to_string_lossy(), Path::new(LOWER), "squashfs", MountFlags::RDONLY, "")?;
+    let mut lower = Vec::new();
+    for name in layers(Path::new(LAYERS))? {
+        lower.push(mount_layer(&name)?);
+    }
     mount("changes", Path::new(CHANGES), "tmpfs", MountFlags::empty(), CHANGES_DATA)?;
     let (upper, work) = (format!("{CHANGES}/upper"), format!("{CHANGES}/work"));
     for dir in [&upper, &work] {
         fs::create_dir(dir).with_context(|| format!("making {dir}"))?;
     }
-    let data = format!("lowerdir={LOWER},upperdir={upper},workdir={work}");
+    // overlayfs wants the topmost layer first.
+    lower.reverse();
+    let data = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
     mount("overlay", Path::new(NEW_ROOT), "overlay", MountFlags::empty(), &data)
 }
 
-/// Drops what the initramfs no longer needs; the image itself stays, the loop device reads it.
+/// Returns the names of the layers below `dir`, the lowest first.
+fn layers(dir: &Path) -> Result<Vec<String>> {
+    let listing = || format!("listing the layers in {}", dir.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).with_context(listing)? {
+        let name = entry.with_context(listing)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".squashfs") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    ensure!(!names.is_empty(), "{}: there is no *.squashfs, so there is no root to go to", dir.display());
+    Ok(names)
+}
+
+/// Mounts one layer and returns where.
+fn mount_layer(name: &str) -> Result<String> {
+    let target = format!("{LOWER}/{name}");
+    fs::create_dir(&target).with_context(|| format!("making {target}"))?;
+    let (device, _keep_until_mounted) = loopdev::attach_read_only(Path::new("/dev"), &Path::new(LAYERS).join(name))?;
+    mount(&device.to_string_lossy(), Path::new(&target), "squashfs", MountFlags::RDONLY, "")?;
+    Ok(target)
+}
+
+/// Drops what the initramfs no longer needs; the layers stay, the loop devices read them.
 fn free_memory() {
     if let Err(error) = fs::remove_file("/init") {
         log::debug!("removing /init from the initramfs: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_stacked_by_name_and_other_files_are_no_layers() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["50-boot2docker.squashfs", "10-base.squashfs", "readme"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(layers(dir.path()).unwrap(), ["10-base.squashfs", "50-boot2docker.squashfs"]);
+    }
+
+    #[test]
+    fn an_initramfs_without_layers_is_told_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = layers(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with("there is no *.squashfs, so there is no root to go to"), "{error}");
     }
 }

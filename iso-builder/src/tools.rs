@@ -19,14 +19,14 @@ use crate::project::Project;
 use crate::step;
 
 /// Raised when the code below changes what a tree looks like.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Folders that [`crate::enter`] mounts on; the tree itself is read-only then.
 pub(crate) const MOUNT_POINTS: [&str; 10] =
     ["src", "build", "rust", "cargo", "out", "proc", "dev", "sys", "tmp", "run"];
 
 /// Names that a package's maintainer script would link through the alternatives system.
-const ALTERNATIVES: [(&str, &str); 1] = [("usr/bin/awk", "mawk")];
+const ALTERNATIVES: [(&str, &str); 2] = [("usr/bin/awk", "mawk"), ("usr/bin/cc", "gcc")];
 
 /// Where libraries live in the tree, in search order.
 const LIBRARY_FOLDERS: [&str; 3] =
