@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{DATA_DISK_FILE, RUN_DIR};
 use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
-use b2d_sys::effects::files::{ensure_dir, replace_symlink, write_atomic};
+use b2d_sys::effects::files::{ensure_dir, read_optional, replace_symlink, write_atomic};
 use b2d_sys::effects::mount::{self, MountFlags, UnmountFlags};
 
 use crate::plan::{self, Source, Step, Store, Summary};
@@ -16,6 +16,18 @@ use crate::plan::{self, Source, Step, Store, Summary};
 const CHECK_SECS: u64 = 240;
 /// "File system errors corrected", "and the system should be rebooted" (only if it was mounted). Source: e2fsck(8).
 const CORRECTED: &[i32] = &[1, 2];
+/// "File system errors left uncorrected".
+const UNCORRECTED: i32 = 4;
+
+/// Returns what an earlier run of this boot recorded, on one line.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn recorded_outcome() -> Result<Option<String>> {
+    let record =
+        read_optional(Path::new(DATA_DISK_FILE)).with_context(|| format!("reading {DATA_DISK_FILE}"))?;
+    Ok(record.map(|record| String::from_utf8_lossy(&record).trim().replace('\n', ", ")))
+}
 
 /// Makes the data directories; returns where they ended up.
 ///
@@ -64,9 +76,9 @@ fn check(device: &str) -> Result<()> {
             log::warn!("{device} was repaired: {}", String::from_utf8_lossy(&stdout).trim());
         }
         // e2fsck tells its findings on standard output.
-        Err(CmdError::Failed { stdout, status, .. }) if status.code() == Some(4) => {
-            let findings = String::from_utf8_lossy(&stdout);
-            bail!("checking {device}: cannot be repaired without losing data: {:?}", findings.trim());
+        Err(CmdError::Failed { stdout, status, .. }) if status.code() == Some(UNCORRECTED) => {
+            log::error!("{device}: {}", String::from_utf8_lossy(&stdout).trim());
+            bail!("its errors need a decision by hand: run e2fsck {device}");
         }
         Err(error) => return Err(error).with_context(|| format!("checking {device}")),
     }

@@ -161,14 +161,14 @@ fn has_descendant(dir: &Path, name: &str, depth: usize) -> Result<bool> {
     Ok(false)
 }
 
-/// Returns a sysfs attribute without white space around it; empty if it does not exist or has no value now.
+/// Returns a sysfs attribute with single blanks between its words; empty if it does not exist or has no value now.
 fn attribute(dir: &Path, name: &str) -> String {
     let path = dir.join(name);
     let bytes = read_optional(&path).unwrap_or_else(|error| {
         log::debug!("reading {}: {error}", path.display());
         None
     });
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).trim().to_owned()
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn file_name(path: &Path) -> &str {

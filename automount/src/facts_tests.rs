@@ -39,7 +39,7 @@ fn disks_come_before_their_partitions_in_natural_order() {
         machine.write(&format!("sys/block/sda/sda{number}/partition"), number);
     }
     machine.write("sys/block/sda/ro", "1\n");
-    machine.write("sys/block/sda/device/model", "HARDDISK \n");
+    machine.write("sys/block/sda/device/model", "QEMU   HARDDISK \n");
     machine.write("dev/sdaa", "LUKS\u{ba}");
     machine.write("dev/vda", &format!("{}swap", b2d_sys::contract::MAGIC));
     let devices = read_devices(machine.0.path()).unwrap();
@@ -47,7 +47,7 @@ fn disks_come_before_their_partitions_in_natural_order() {
     assert_eq!(names, ["sda", "sda1", "sda2", "sda10", "sr0", "vda", "sdaa", "nvme0n1"]);
     let sda = &devices[0];
     assert_eq!((sda.size_bytes, sda.read_only, sda.has_partitions), (1 << 20, true, true));
-    assert_eq!(sda.model, "HARDDISK");
+    assert_eq!(sda.model, "QEMU HARDDISK");
     assert_eq!(devices[1].mounted_on.as_deref(), Some("/mnt/sda1"));
     assert_eq!(devices[4].content, Content::Unread);
     assert_eq!(devices[5].content, Content::Magic);

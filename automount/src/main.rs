@@ -3,6 +3,7 @@
 
 mod apply;
 mod choice;
+mod console;
 mod facts;
 mod model;
 mod patience;
@@ -16,10 +17,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use b2d_sys::cmdline::KernelCmdline;
-use b2d_sys::contract::DATA_DISK_FILE;
-use b2d_sys::effects::files::read_optional;
 
 use crate::wanted::Wanted;
 
@@ -62,19 +61,17 @@ fn run(is_dry: bool) -> Result<()> {
         log::error!("{error}; looking for {}", Wanted::default());
         Wanted::default()
     });
-    let done =
-        read_optional(Path::new(DATA_DISK_FILE)).with_context(|| format!("reading {DATA_DISK_FILE}"))?;
-    if let Some(record) = done.filter(|_| !is_dry) {
-        bail!("done already in this boot: {}", String::from_utf8_lossy(&record).trim().replace('\n', ", "));
+    if let Some(outcome) = apply::recorded_outcome()?.filter(|_| !is_dry) {
+        log::info!("done already in this boot: {outcome}");
+        return Ok(());
     }
     let plan = plan::plan(&search::search(root, wanted)?);
     if is_dry {
         return Ok(write!(io::stdout(), "{plan}")?);
     }
-    for (device, verdict) in &plan.verdicts {
-        log::info!("{device}: {verdict}");
-    }
+    plan.findings().iter().for_each(|line| log::info!("{line}"));
     let summary = apply::apply(&plan.store)?;
     log::log!(summary.level(), "{summary}");
+    console::say(&plan.announcement(&summary));
     Ok(())
 }

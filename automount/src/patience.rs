@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Upper bound of all waiting, whatever keeps arriving.
 pub const LONGEST: Duration = Duration::from_secs(5);
 /// A USB stick is seen some 0.5 s after its port, and this much after the last sign of life nothing more will come.
-const QUIET_USB: Duration = Duration::from_millis(1000);
+const QUIET_USB: Duration = Duration::from_millis(700);
 /// Other disks are found before PID 1 starts; this is for drivers that still work in the background.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -43,7 +43,7 @@ mod tests {
         let rows = [
             ("found", true, stick, 0, 0),
             ("no slow bus", false, nothing, 0, 300),
-            ("usb, nothing plugged in", false, usb, 0, 1000),
+            ("usb, nothing plugged in", false, usb, 0, 700),
             ("usb stick without its disk yet", false, stick, 0, 5000),
             ("the bound holds", false, stick, 4600, 400),
             ("the bound is over", false, usb, 7000, 0),

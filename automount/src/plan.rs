@@ -103,7 +103,7 @@ pub fn plan(facts: &Facts) -> Plan {
     });
     let store = match chosen {
         Some((device, filesystem)) => disk(device, filesystem, format!("found by {}", facts.wanted)),
-        None => ram(format!("no disk with {}", facts.wanted)),
+        None => ram(format!("no usable disk with {}", facts.wanted)),
     };
     Plan { verdicts: facts.devices.iter().cloned().zip(verdicts).collect(), store }
 }
@@ -161,6 +161,20 @@ fn layout(mountpoint: &Path) -> Vec<Step> {
     steps
 }
 
+impl Plan {
+    /// Returns a line per device.
+    pub fn findings(&self) -> Vec<String> {
+        self.verdicts.iter().map(|(device, verdict)| format!("{device}: {verdict}")).collect()
+    }
+
+    /// Returns what people at the console should know of the outcome: without a disk, also why each one was refused.
+    pub fn announcement(&self, outcome: &Summary) -> Vec<String> {
+        let mut lines = if outcome.source == Source::Ram { self.findings() } else { Vec::new() };
+        lines.push(outcome.to_string());
+        lines
+    }
+}
+
 impl Summary {
     /// Returns how loud it is: data in RAM is worth a warning.
     pub fn level(&self) -> Level {
@@ -212,9 +226,7 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (device, verdict) in &self.verdicts {
-            writeln!(f, "{device}: {verdict}")?;
-        }
+        self.findings().iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{}", self.store.summary)?;
         self.store.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
     }

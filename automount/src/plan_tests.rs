@@ -56,3 +56,12 @@ fn record_is_one_line_a_key() {
     let expected = "DEVICE=tmpfs\nMOUNTPOINT=/mnt/ram\nFSTYPE=tmpfs\nSOURCE=ram\nREASON=first; second\n";
     assert_eq!(record, expected);
 }
+
+#[test]
+fn refusals_are_announced_only_without_a_disk() {
+    let plan = plan(&facts(FilesystemKind::Ext4));
+    assert_eq!(plan.announcement(&plan.store.summary).len(), 1);
+    let lines = plan.announcement(&ram("broken".into()).summary);
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[3], "running from RAM, everything is lost at power-off: broken");
+}
