@@ -36,6 +36,8 @@ pub const PHASES: [(Work, Duration); 7] = [
 pub struct Shutdown {
     /// How it ends.
     pub end: End,
+    /// Since when it is under way.
+    pub since: Duration,
     phase: usize,
     until: Duration,
 }
@@ -43,7 +45,7 @@ pub struct Shutdown {
 impl Shutdown {
     /// Begins a shutdown at `now`, times counting from kernel start.
     pub fn begin(end: End, now: Duration) -> Self {
-        Self { end, phase: 0, until: now + PHASES[0].1 }
+        Self { end, since: now, phase: 0, until: now + PHASES[0].1 }
     }
 
     /// Returns what this phase is about.

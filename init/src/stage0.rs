@@ -110,7 +110,8 @@ fn layers(dir: &Path) -> Result<Vec<String>> {
 fn mount_layer(name: &str) -> Result<String> {
     let target = format!("{LOWER}/{name}");
     fs::create_dir(&target).with_context(|| format!("making {target}"))?;
-    let (device, _keep_until_mounted) = loopdev::attach_read_only(Path::new("/dev"), &Path::new(LAYERS).join(name))?;
+    let (device, _keep_until_mounted) =
+        loopdev::attach_read_only(Path::new("/dev"), &Path::new(LAYERS).join(name))?;
     mount(&device.to_string_lossy(), Path::new(&target), "squashfs", MountFlags::RDONLY, "")?;
     Ok(target)
 }

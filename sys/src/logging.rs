@@ -13,6 +13,7 @@ use crate::cmdline::KernelCmdline;
 const LINE_BYTES: usize = 900;
 /// Facility "user" in a syslog priority, so that our records can be told from the kernel's.
 const FACILITY_USER: u8 = 1 << 3;
+const PID1: u32 = 1;
 
 #[derive(Debug)]
 struct KmsgLog {
@@ -21,12 +22,14 @@ struct KmsgLog {
     stderr: bool,
 }
 
-/// Sends `program: message` records to `/dev/kmsg`, and to stderr when it is a terminal or the only place.
+/// Sends `program: message` records to `/dev/kmsg`, and to stderr when it is the only place, or a terminal where
+/// somebody has started the program; PID 1's is the console, which is not for logs.
 /// `b2d.debug` on the kernel command line lets debug records through. A second call changes nothing.
 pub fn init(program: &'static str) {
     let debug = KernelCmdline::read(Path::new("/")).is_ok_and(|line| line.has("b2d.debug"));
     let kmsg = OpenOptions::new().write(true).open("/dev/kmsg").ok();
-    let stderr = kmsg.is_none() || std::io::stderr().is_terminal();
+    let is_by_hand = std::process::id() != PID1 && std::io::stderr().is_terminal();
+    let stderr = kmsg.is_none() || is_by_hand;
     let logger = Box::new(KmsgLog { program, kmsg, stderr });
     if log::set_boxed_logger(logger).is_ok() {
         log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });

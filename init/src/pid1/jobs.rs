@@ -105,6 +105,10 @@ impl Machine {
     pub(super) fn child_ended(&mut self, pid: Pid, status: ExitStatus) {
         let Some(job) = self.jobs.remove(&pid) else { return self.service_ended(pid, status) };
         self.drain_outputs(&job.name);
+        if self.shutdown.is_some() {
+            // Nobody waits for it any more, and its step must not begin the next.
+            return;
+        }
         let how = describe_status(status);
         let outcome = if status.success() { Ok(()) } else { Err(anyhow!("{} ended with {how}", job.name)) };
         let outcome = if job.is_late { outcome.map_err(|_| job.too_late("killed")) } else { outcome };

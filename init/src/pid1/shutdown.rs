@@ -77,7 +77,7 @@ impl Machine {
             }
             Work::Terminate => process::signal_everyone(SIGTERM),
             Work::Kill => process::signal_everyone(SIGKILL),
-            Work::Unmount => self.end_now(shutdown.end),
+            Work::Unmount => self.end_now(shutdown),
         }
     }
 
@@ -87,11 +87,11 @@ impl Machine {
     }
 
     /// Unmounts and ends the machine; does not return unless the kernel refuses.
-    fn end_now(&mut self, end: End) {
+    fn end_now(&mut self, Shutdown { end, since, .. }: Shutdown) {
         self.boot_log.copy();
         finish::unmount_in_child();
-        let took = clock::since_kernel_start();
-        self.consoles.print(&format!("boot2docker: {end:?} after {:.1} s", took.as_secs_f64()));
+        let took = clock::since_kernel_start().saturating_sub(since);
+        self.consoles.print(&format!("boot2docker: shut down in {:.1} s", took.as_secs_f64()));
         if let Err(error) = reboot::now(end) {
             rescue::run(&format!("{error:#}"));
         }

@@ -87,7 +87,7 @@ impl Machine {
                 Ok(())
             }
             Action::Background { path, log } => self.start_background(path, log),
-            Action::Rescue { reason } => rescue::run(reason),
+            Action::Rescue { reason } => self.rescue(reason),
             // These last, and are begun elsewhere.
             Action::Helper { .. } | Action::Hook { .. } | Action::Start { .. } | Action::Announce { .. } => {
                 Ok(())
@@ -125,13 +125,19 @@ impl Machine {
 
     fn step_failed(&mut self, line: &str, policy: Policy) {
         match policy {
-            Policy::Rescue => rescue::run(line),
+            Policy::Rescue => self.rescue(line),
             Policy::Optional => log::info!("{line}"),
             Policy::Warn => {
                 log::error!("{line}");
                 self.consoles.print(&format!("boot2docker: {line}"));
             }
         }
+    }
+
+    /// Gives up, with a log to read in the rescue shell.
+    fn rescue(&mut self, reason: &str) -> ! {
+        self.boot_log.copy();
+        rescue::run(reason)
     }
 
     /// Tells people of a stage's end until they may be typing at a prompt.

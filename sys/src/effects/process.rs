@@ -22,7 +22,7 @@ pub type Pid = rustix::process::Pid;
 /// Where a process' standard streams lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Streams {
-    /// Input is empty, output is appended to this file (0640).
+    /// Input is empty, output is appended to this file (0644).
     Log(PathBuf),
     /// Input is empty, output goes into the returned pipe.
     Pipe,
@@ -100,7 +100,7 @@ fn connect(command: &mut Command, streams: &Streams) -> Result<Option<OwnedFd>> 
 
 fn open_log(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o640);
+    options.append(true).create(true).mode(0o644);
     options.open(path).with_context(|| format!("opening {}", path.display()))
 }
 
