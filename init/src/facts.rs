@@ -10,6 +10,8 @@ use b2d_sys::mountinfo;
 
 /// Serial lines that 17.12 had logins on.
 const SERIAL_LINES: [&str; 4] = ["ttyS0", "ttyS1", "ttyS2", "ttyS3"];
+/// sshd's RSA host key, below its state directory.
+const RSA_KEY: &str = "ssh_host_rsa_key";
 /// Options of the kernel command line that are ours.
 pub const KNOWN_OPTIONS: [&str; 7] =
     ["b2d.data", "b2d.debug", "b2d.format", "b2d.hostname", "b2d.noautologin", "b2d.nodhcp", "b2d.rescue"];
@@ -38,6 +40,8 @@ pub struct StateFacts {
     pub has_bootsync: bool,
     /// Whether there is a hook to run after Docker.
     pub has_bootlocal: bool,
+    /// Whether the host key that takes long to make is still to be made.
+    pub lacks_rsa_key: bool,
     /// Where services log.
     pub log_dir: PathBuf,
 }
@@ -70,6 +74,7 @@ impl StateFacts {
         Self {
             has_bootsync: below(contract::BOOTSYNC).is_file(),
             has_bootlocal: below(contract::BOOTLOCAL).is_file(),
+            lacks_rsa_key: !below(contract::SSH_STATE_DIR).join(RSA_KEY).exists(),
             log_dir: log_dir.into(),
         }
     }
@@ -151,8 +156,12 @@ mod tests {
         };
         assert_eq!(Facts::read(dir.path()), expected);
         put("var/lib/boot2docker/bootsync.sh", "");
-        let expected =
-            StateFacts { has_bootsync: true, has_bootlocal: false, log_dir: contract::STATE_LOG_DIR.into() };
+        let expected = StateFacts {
+            has_bootsync: true,
+            has_bootlocal: false,
+            lacks_rsa_key: true,
+            log_dir: contract::STATE_LOG_DIR.into(),
+        };
         assert_eq!(StateFacts::read(dir.path()), expected);
     }
 

@@ -18,6 +18,13 @@ pub enum Streams {
     Terminal(PathBuf),
 }
 
+impl fmt::Display for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Log(path) | Self::Terminal(path)) = self;
+        write!(f, "{}", path.display())
+    }
+}
+
 /// How to know that a service does its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ready {
@@ -113,10 +120,7 @@ impl fmt::Display for Service {
         if let Some((argv, limit)) = &self.prepare {
             writeln!(f, "    first runs {}, at most {} s", argv.join(" "), limit.as_secs())?;
         }
-        match &self.streams {
-            Streams::Log(path) => writeln!(f, "    log {}", path.display())?,
-            Streams::Terminal(path) => writeln!(f, "    on {}", path.display())?,
-        }
+        writeln!(f, "    streams {}", self.streams)?;
         let signal = if self.stop.by_hangup { "SIGHUP" } else { "SIGTERM" };
         let (group, grace) = (self.stop.group, self.stop.grace.as_secs());
         writeln!(

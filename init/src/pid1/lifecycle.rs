@@ -3,6 +3,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use b2d_sys::effects::clock;
 use b2d_sys::effects::cmd::describe_status;
 use b2d_sys::effects::process::Pid;
@@ -126,9 +127,9 @@ impl Machine {
         self.waits = rest;
         let late: Vec<super::StepWait> = late;
         for wait in late {
-            let log = self.units.get(&wait.service).map(|unit| format!("{:?}", unit.service.streams));
-            let error = anyhow::anyhow!("{} is not ready yet; see {}", wait.service, log.unwrap_or_default());
-            self.end_step(wait.step, Err(error));
+            let log = self.units.get(&wait.service).map(|unit| unit.service.streams.to_string());
+            let log = log.unwrap_or_default();
+            self.end_step(wait.step, Err(anyhow!("{} is not ready yet; see {log}", wait.service)));
         }
     }
 }

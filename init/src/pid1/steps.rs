@@ -13,7 +13,7 @@ use b2d_sys::effects::{clock, link};
 use super::jobs::{Owner, Patience};
 use super::{Machine, StepWait};
 use crate::facts::StateFacts;
-use crate::model::{Action, Policy, Wait};
+use crate::model::{Action, Policy, ServiceId, Wait};
 use crate::plan;
 use crate::rescue;
 use crate::sequence::{StageEnd, StepRef};
@@ -56,16 +56,23 @@ impl Machine {
             Action::Start { service, wait } => {
                 self.unit_event(service, Event::Begin);
                 let Wait::Ready(limit) = wait else { return Ok(false) };
-                let (service, deadline) = (service.clone(), Some(now + *limit));
-                self.waits.push(StepWait { step: at, service, deadline, announce: None });
+                self.wait_for(at, service, Some(now + *limit), None);
             }
-            Action::Announce { service, line } => {
-                let (service, announce) = (service.clone(), Some(*line));
-                self.waits.push(StepWait { step: at, service, deadline: None, announce });
-            }
+            Action::Await { service, limit } => self.wait_for(at, service, Some(now + *limit), None),
+            Action::Announce { service, line } => self.wait_for(at, service, None, Some(*line)),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn wait_for(
+        &mut self,
+        step: StepRef,
+        service: &ServiceId,
+        deadline: Option<Duration>,
+        announce: Option<&'static str>,
+    ) {
+        self.waits.push(StepWait { step, service: service.clone(), deadline, announce });
     }
 
     /// Carries out what does not last.
@@ -84,6 +91,10 @@ impl Machine {
             Action::LinkUp { interface } => link::set_up(interface),
             Action::PlanTheRest => {
                 self.plan_the_rest();
+                Ok(())
+            }
+            Action::Reload { service } => {
+                self.units.get(service).filter(|unit| unit.is_up()).into_iter().for_each(super::Unit::reload);
                 Ok(())
             }
             Action::Background { path, log } => self.start_background(path, log),

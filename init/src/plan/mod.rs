@@ -1,8 +1,8 @@
 //! Decides the boot: facts in, stages and services out. Pure; order of entries is order of action.
 
+mod kernel;
 pub mod services;
 
-use std::path::Path;
 use std::time::Duration;
 
 use b2d_sys::contract;
@@ -26,6 +26,8 @@ const SSHD_LIMIT: Duration = Duration::from_secs(30);
 const CONTAINERD_LIMIT: Duration = Duration::from_secs(60);
 /// Where the persistent host name and Docker's own configuration lie.
 const ETC_DIR: &str = "/var/lib/boot2docker/etc";
+/// Docker takes seconds; after this it is worth telling that it is not there yet.
+const DOCKER_LIMIT: Duration = Duration::from_secs(60);
 /// How long Docker waits for the user's script.
 const BOOTSYNC_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -43,9 +45,9 @@ pub fn early(facts: &Facts) -> Plan {
     let is_rescue = facts.cmdline.has("b2d.rescue");
     let asked_for = Action::Rescue { reason: "b2d.rescue is on the kernel command line" };
     let stages = vec![
-        stage("mounts", &[], mounts(facts)),
+        stage("mounts", &[], kernel::mounts(facts)),
         stage("rescue", &["mounts"], Vec::from_iter(is_rescue.then_some(asked_for))),
-        stage("kernel", &["mounts"], kernel_settings()),
+        stage("kernel", &["mounts"], kernel::settings()),
         stage("data-disk", &["mounts"], data_disk()),
     ];
     Plan { stages: without_empty(stages), services: vec![] }
@@ -63,6 +65,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
     let after_bootsync: &[_] = if bootsync.is_empty() { &["network"] } else { &["bootsync"] };
     let bootlocal = Action::Background { path: contract::BOOTLOCAL, log: contract::BOOTLOCAL_LOG };
     let bootlocal = Vec::from_iter(state.has_bootlocal.then_some(bootlocal));
+    let settled = Action::Await { service: ServiceId::new("docker"), limit: DOCKER_LIMIT };
     let announce = |service, line| Action::Announce { service: ServiceId::new(service), line };
     let stages = vec![
         stage(
@@ -76,14 +79,17 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("network", &["kernel", "hostname"], network(facts)),
         stage("ssh", &["network"], ssh()),
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
-        stage("slow-keys", &["docker-ready"], slow_keys()),
-        stage("time", &["network"], optional(facts, "/usr/sbin/chronyd", "chronyd")),
-        stage("cron", &["state"], optional(facts, "/usr/sbin/crond", "crond")),
         stage("bootsync", &["ssh"], bootsync),
         stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
         stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
         stage("bootlocal", &["docker"], bootlocal),
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
+        // What people wait for comes first; what follows would take the processor away from it.
+        stage("docker-settles", &["docker"], vec![settled]),
+        stage("time", &["docker-settles"], optional(facts, "/usr/sbin/chronyd", "chronyd")),
+        stage("cron", &["docker-settles"], optional(facts, "/usr/sbin/crond", "crond")),
+        stage("slow-keys", &["docker-settles"], slow_keys(state)),
+        stage("late-mounts", &["docker-settles"], kernel::late_mounts(facts)),
     ];
     Plan { stages: without_empty(stages), services: services::table(facts, &state.log_dir) }
 }
@@ -125,65 +131,6 @@ fn dedup(names: &mut Vec<&'static str>) {
     });
 }
 
-/// File systems of the kernel that are not mounted yet. The order matters: a mount needs its parent.
-fn mounts(facts: &Facts) -> Vec<Action> {
-    let secure = "nosuid,nodev,noexec";
-    let table = [
-        ("proc", "/proc", "proc", secure, ""),
-        ("sysfs", "/sys", "sysfs", secure, ""),
-        ("devtmpfs", "/dev", "devtmpfs", "nosuid", "mode=0755"),
-        ("devpts", "/dev/pts", "devpts", "nosuid,noexec", "gid=5,mode=0620,ptmxmode=0666"),
-        ("shm", "/dev/shm", "tmpfs", "nosuid,nodev", "mode=1777"),
-        ("mqueue", "/dev/mqueue", "mqueue", secure, ""),
-        ("run", "/run", "tmpfs", "nosuid,nodev", "mode=0755,size=20%"),
-        ("cgroup2", "/sys/fs/cgroup", "cgroup2", secure, "nsdelegate"),
-        ("bpf", "/sys/fs/bpf", "bpf", secure, "mode=0700"),
-        ("tracefs", "/sys/kernel/tracing", "tracefs", secure, "mode=0700"),
-    ];
-    let missing = table.into_iter().filter(|(_, target, ..)| !facts.mounted.contains(Path::new(target)));
-    let mount =
-        |(source, target, fstype, options, data)| Action::Mount { source, target, fstype, options, data };
-    let mut actions: Vec<Action> = missing.map(mount).collect();
-    actions.push(dir(contract::RUN_DIR, 0o755));
-    actions.push(dir(contract::NET_STATE_DIR, 0o755));
-    actions
-}
-
-fn kernel_settings() -> Vec<Action> {
-    let links = [
-        ("/proc/self/fd", "/dev/fd"),
-        ("/proc/self/fd/0", "/dev/stdin"),
-        ("/proc/self/fd/1", "/dev/stdout"),
-        ("/proc/self/fd/2", "/dev/stderr"),
-    ];
-    // One controller a write: the kernel refuses a whole line for one it lacks.
-    let controllers = ["+cpu", "+cpuset", "+io", "+memory", "+pids", "+hugetlb"];
-    let settings = [
-        // Containers are routed, as 17.12's sysctl.conf had it.
-        ("/proc/sys/net/ipv4/ip_forward", "1"),
-        ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
-        // A router ignores router advertisements unless told 2; our own address comes from them.
-        ("/proc/sys/net/ipv6/conf/all/accept_ra", "2"),
-        ("/proc/sys/net/ipv6/conf/default/accept_ra", "2"),
-        // File watchers in containers run out of the kernel's defaults.
-        ("/proc/sys/fs/inotify/max_user_watches", "1048576"),
-        ("/proc/sys/fs/inotify/max_user_instances", "8192"),
-        // Each container takes a session key; check-config.sh asks for more than 10000.
-        ("/proc/sys/kernel/keys/root_maxkeys", "1000000"),
-        ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
-        // Elasticsearch and its kind refuse to start with less.
-        ("/proc/sys/vm/max_map_count", "262144"),
-    ];
-    let mut actions: Vec<Action> = links.map(|(target, link)| Action::Link { target, link }).into();
-    actions.extend(
-        controllers.map(|text| Action::Write { path: "/sys/fs/cgroup/cgroup.subtree_control", text }),
-    );
-    actions.push(dir("/sys/fs/cgroup/b2d", 0o755));
-    actions.extend(settings.map(|(path, text)| Action::Write { path, text }));
-    actions.push(Action::LinkUp { interface: "lo".to_owned() });
-    actions
-}
-
 fn data_disk() -> Vec<Action> {
     vec![helper(&["/usr/sbin/automount"], DISK_LIMIT), Action::PlanTheRest]
 }
@@ -200,8 +147,11 @@ fn ssh() -> Vec<Action> {
     vec![helper(&["/usr/sbin/sshd-setup"], SSH_SETUP_LIMIT), start("sshd", Wait::Ready(SSHD_LIMIT))]
 }
 
-fn slow_keys() -> Vec<Action> {
-    vec![helper(&["/usr/sbin/sshd-setup", "--slow-keys"], SLOW_KEYS_LIMIT)]
+/// A first boot makes the RSA host key once nobody waits any more; sshd offers it from then on.
+fn slow_keys(state: &StateFacts) -> Vec<Action> {
+    let make = helper(&["/usr/sbin/sshd-setup", "--slow-keys"], SLOW_KEYS_LIMIT);
+    let offer = Action::Reload { service: ServiceId::new("sshd") };
+    if state.lacks_rsa_key { vec![make, offer] } else { vec![] }
 }
 
 fn logins(facts: &Facts) -> Vec<Action> {

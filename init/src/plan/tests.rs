@@ -15,7 +15,12 @@ fn usual() -> Facts {
 }
 
 fn on_disk() -> StateFacts {
-    StateFacts { has_bootsync: true, has_bootlocal: true, log_dir: contract::STATE_LOG_DIR.into() }
+    StateFacts {
+        has_bootsync: true,
+        has_bootlocal: true,
+        lacks_rsa_key: false,
+        log_dir: contract::STATE_LOG_DIR.into(),
+    }
 }
 
 fn bare() -> Facts {
@@ -25,7 +30,12 @@ fn bare() -> Facts {
 #[test]
 fn plans_are_as_reviewed() {
     let alone = Facts { interfaces: vec![], programs: [].into(), ..usual() };
-    let in_ram = StateFacts { has_bootsync: false, has_bootlocal: false, log_dir: contract::LOG_DIR.into() };
+    let in_ram = StateFacts {
+        has_bootsync: false,
+        has_bootlocal: false,
+        lacks_rsa_key: true,
+        log_dir: contract::LOG_DIR.into(),
+    };
     let rows = [
         ("usual", print(&usual(), &on_disk())),
         ("no-dhcp-no-autologin", print(&bare(), &on_disk())),

@@ -1,0 +1,86 @@
+//! What the kernel needs to be told: its file systems, and settings that containers rely on. Pure.
+
+use std::path::Path;
+
+use b2d_sys::contract;
+
+use super::dir;
+use crate::facts::Facts;
+use crate::model::Action;
+
+/// Source, target, type, options, data.
+type MountRow = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+const SECURE: &str = "nosuid,nodev,noexec";
+const MOUNTS: [MountRow; 8] = [
+    ("proc", "/proc", "proc", SECURE, ""),
+    ("sysfs", "/sys", "sysfs", SECURE, ""),
+    ("devtmpfs", "/dev", "devtmpfs", "nosuid", "mode=0755"),
+    ("devpts", "/dev/pts", "devpts", "nosuid,noexec", "gid=5,mode=0620,ptmxmode=0666"),
+    ("shm", "/dev/shm", "tmpfs", "nosuid,nodev", "mode=1777"),
+    ("mqueue", "/dev/mqueue", "mqueue", SECURE, ""),
+    ("run", "/run", "tmpfs", "nosuid,nodev", "mode=0755,size=20%"),
+    ("cgroup2", "/sys/fs/cgroup", "cgroup2", SECURE, "nsdelegate"),
+];
+/// For containers that look into the kernel. Mounting bpf makes the kernel look for a module, which takes most of a
+/// second; nothing of ours needs it.
+const LATE_MOUNTS: [MountRow; 2] = [
+    ("bpf", "/sys/fs/bpf", "bpf", SECURE, "mode=0700"),
+    ("tracefs", "/sys/kernel/tracing", "tracefs", SECURE, "mode=0700"),
+];
+
+/// Returns the file systems that are not mounted yet, each after its parent, and our directories in them.
+pub fn mounts(facts: &Facts) -> Vec<Action> {
+    let mut actions = missing(facts, &MOUNTS);
+    actions.push(dir(contract::RUN_DIR, 0o755));
+    actions.push(dir(contract::NET_STATE_DIR, 0o755));
+    actions
+}
+
+/// Returns the file systems that can wait.
+pub fn late_mounts(facts: &Facts) -> Vec<Action> {
+    missing(facts, &LATE_MOUNTS)
+}
+
+fn missing(facts: &Facts, table: &[MountRow]) -> Vec<Action> {
+    let missing = table.iter().filter(|(_, target, ..)| !facts.mounted.contains(Path::new(target)));
+    let mount =
+        |&(source, target, fstype, options, data)| Action::Mount { source, target, fstype, options, data };
+    missing.map(mount).collect()
+}
+
+/// Returns the settings that containers rely on.
+pub fn settings() -> Vec<Action> {
+    let links = [
+        ("/proc/self/fd", "/dev/fd"),
+        ("/proc/self/fd/0", "/dev/stdin"),
+        ("/proc/self/fd/1", "/dev/stdout"),
+        ("/proc/self/fd/2", "/dev/stderr"),
+    ];
+    // One controller a write: the kernel refuses a whole line for one it lacks.
+    let controllers = ["+cpu", "+cpuset", "+io", "+memory", "+pids", "+hugetlb"];
+    let settings = [
+        // Containers are routed, as 17.12's sysctl.conf had it.
+        ("/proc/sys/net/ipv4/ip_forward", "1"),
+        ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
+        // A router ignores router advertisements unless told 2; our own address comes from them.
+        ("/proc/sys/net/ipv6/conf/all/accept_ra", "2"),
+        ("/proc/sys/net/ipv6/conf/default/accept_ra", "2"),
+        // File watchers in containers run out of the kernel's defaults.
+        ("/proc/sys/fs/inotify/max_user_watches", "1048576"),
+        ("/proc/sys/fs/inotify/max_user_instances", "8192"),
+        // Each container takes a session key; check-config.sh asks for more than 10000.
+        ("/proc/sys/kernel/keys/root_maxkeys", "1000000"),
+        ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
+        // Elasticsearch and its kind refuse to start with less.
+        ("/proc/sys/vm/max_map_count", "262144"),
+    ];
+    let mut actions: Vec<Action> = links.map(|(target, link)| Action::Link { target, link }).into();
+    actions.extend(
+        controllers.map(|text| Action::Write { path: "/sys/fs/cgroup/cgroup.subtree_control", text }),
+    );
+    actions.push(dir("/sys/fs/cgroup/b2d", 0o755));
+    actions.extend(settings.map(|(path, text)| Action::Write { path, text }));
+    actions.push(Action::LinkUp { interface: "lo".to_owned() });
+    actions
+}
