@@ -100,9 +100,11 @@ impl Machine {
             Action::Background { path, log } => self.start_background(path, log),
             Action::Rescue { reason } => self.rescue(reason),
             // These last, and are begun elsewhere.
-            Action::Helper { .. } | Action::Hook { .. } | Action::Start { .. } | Action::Announce { .. } => {
-                Ok(())
-            }
+            Action::Helper { .. }
+            | Action::Hook { .. }
+            | Action::Start { .. }
+            | Action::Await { .. }
+            | Action::Announce { .. } => Ok(()),
         }
     }
 
