@@ -65,8 +65,7 @@ impl Rust {
 /// When they do not compile; the text has the compiler's last words and the path of its whole output.
 pub fn build(project: &Project, tools: &ToolsTree, epoch: u64, ui: Progress) -> Result<PathBuf> {
     let rust = Rust::find()?;
-    let mut key =
-        KeyBuilder::new("guest", REVISION).text(&rust.version).text(&tools.root().to_string_lossy());
+    let mut key = KeyBuilder::new("guest", REVISION).text(&rust.version).text(&tools.key());
     key = key.text(&epoch.to_string());
     for source in SOURCES {
         key = key.tree(&project.root().join(source))?;

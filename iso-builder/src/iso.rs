@@ -76,7 +76,7 @@ impl Parts<'_> {
             .text(self.version)
             .text(&self.kernel.key())
             .text(&self.initrd.to_string_lossy())
-            .text(&self.tools.root().to_string_lossy());
+            .text(&self.tools.key());
         let folder = step::latest(&self.project.target_folder("iso")?, &key.finish(), |part| {
             let bar = self.ui.spinner("writing the ISO");
             let files = part.join("files");

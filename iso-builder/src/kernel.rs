@@ -81,7 +81,7 @@ pub fn build(
     let recipe = Recipe::read(&recipe_folder)?;
     let mut key = KeyBuilder::new("kernel", REVISION)
         .text(&source.0.sha256)
-        .text(&tools.root().to_string_lossy())
+        .text(&tools.key())
         .text(&epoch.to_string())
         .text(&recipe.fragments.concatenated());
     for patch in &recipe.patches {

@@ -69,7 +69,7 @@ impl Inputs<'_> {
         let key = KeyBuilder::new(layer, REVISION)
             .text(&self.config.epoch.to_string())
             .text(&level.to_string())
-            .text(&self.tools.root().to_string_lossy());
+            .text(&self.tools.key());
         key.tree(&self.recipe_file())
     }
 

@@ -81,6 +81,12 @@ impl ToolsTree {
         &self.root
     }
 
+    /// Returns a name for exactly this tree, the same on every host.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     /// Returns the host path of a file in the tree, given by its absolute path in the tree.
     #[must_use]
     pub fn path(&self, in_tree: &str) -> PathBuf {
