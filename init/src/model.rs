@@ -74,7 +74,7 @@ pub enum Action {
     /// Write a kernel setting.
     Write {
         /// File below `/proc` or `/sys`.
-        path: &'static str,
+        path: String,
         /// Its content.
         text: &'static str,
     },
@@ -167,7 +167,7 @@ impl Action {
             Self::Mount { target, .. } => (*target).to_owned(),
             Self::Dir { path, .. } => path.display().to_string(),
             Self::Link { link, .. } => (*link).to_owned(),
-            Self::Write { path, .. } => (*path).to_owned(),
+            Self::Write { path, .. } => path.clone(),
             Self::LinkUp { interface } => format!("link-{interface}"),
             Self::Helper { argv, .. } => argv.first().map_or_else(String::new, |program| base(program)),
             Self::Hook { path, .. } | Self::Background { path, .. } => base(path),

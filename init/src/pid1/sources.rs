@@ -12,8 +12,8 @@ use b2d_sys::uevent::Uevent;
 
 use super::Machine;
 use crate::facts;
-use crate::model::{Action, ServiceId};
-use crate::plan::services;
+use crate::model::ServiceId;
+use crate::plan::{kernel, services};
 use crate::power::end_for_signal;
 use crate::supervise::Event;
 
@@ -133,8 +133,10 @@ impl Machine {
             return;
         }
         log::info!("network interface {name} appeared");
-        if let Err(error) = self.carry_out(&Action::LinkUp { interface: name.clone() }) {
-            log::warn!("{error:#}");
+        for action in kernel::interface(&name) {
+            if let Err(error) = self.carry_out(&action) {
+                log::warn!("{error:#}");
+            }
         }
         self.facts.interfaces.push(name.clone());
         if !self.facts.cmdline.has("b2d.nodhcp") {

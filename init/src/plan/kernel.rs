@@ -12,6 +12,8 @@ use crate::model::Action;
 type MountRow = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const SECURE: &str = "nosuid,nodev,noexec";
+/// Only what is worse than an error reaches the consoles. Source: Linux `Documentation/admin-guide/sysctl/kernel.rst`.
+const QUIET: &str = "3";
 const MOUNTS: [MountRow; 8] = [
     ("proc", "/proc", "proc", SECURE, ""),
     ("sysfs", "/sys", "sysfs", SECURE, ""),
@@ -50,7 +52,7 @@ fn missing(facts: &Facts, table: &[MountRow]) -> Vec<Action> {
 }
 
 /// Returns the settings that containers rely on.
-pub fn settings() -> Vec<Action> {
+pub fn settings(facts: &Facts) -> Vec<Action> {
     let links = [
         ("/proc/self/fd", "/dev/fd"),
         ("/proc/self/fd/0", "/dev/stdin"),
@@ -63,9 +65,6 @@ pub fn settings() -> Vec<Action> {
         // Containers are routed, as 17.12's sysctl.conf had it.
         ("/proc/sys/net/ipv4/ip_forward", "1"),
         ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
-        // A router ignores router advertisements unless told 2; our own address comes from them.
-        ("/proc/sys/net/ipv6/conf/all/accept_ra", "2"),
-        ("/proc/sys/net/ipv6/conf/default/accept_ra", "2"),
         // File watchers in containers run out of the kernel's defaults.
         ("/proc/sys/fs/inotify/max_user_watches", "1048576"),
         ("/proc/sys/fs/inotify/max_user_instances", "8192"),
@@ -76,11 +75,24 @@ pub fn settings() -> Vec<Action> {
         ("/proc/sys/vm/max_map_count", "262144"),
     ];
     let mut actions: Vec<Action> = links.map(|(target, link)| Action::Link { target, link }).into();
-    actions.extend(
-        controllers.map(|text| Action::Write { path: "/sys/fs/cgroup/cgroup.subtree_control", text }),
-    );
+    actions.extend(controllers.map(|text| write("/sys/fs/cgroup/cgroup.subtree_control", text)));
     actions.push(dir("/sys/fs/cgroup/b2d", 0o755));
-    actions.extend(settings.map(|(path, text)| Action::Write { path, text }));
+    actions.extend(settings.map(|(path, text)| write(path, text)));
+    if !["debug", "ignore_loglevel", "loglevel"].iter().any(|option| facts.cmdline.has(option)) {
+        actions.push(write("/proc/sys/kernel/printk", QUIET));
+    }
     actions.push(Action::LinkUp { interface: "lo".to_owned() });
     actions
+}
+
+/// Returns what a network interface of ours needs before anybody configures it.
+pub fn interface(name: &str) -> Vec<Action> {
+    // A router, which we are for containers, ignores router advertisements unless told 2; our address comes from them.
+    // Not for all interfaces: a container must not advertise itself to us.
+    let accept = write(&format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "2");
+    vec![accept, Action::LinkUp { interface: name.to_owned() }]
+}
+
+fn write(path: &str, text: &'static str) -> Action {
+    Action::Write { path: path.to_owned(), text }
 }

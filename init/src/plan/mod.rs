@@ -1,6 +1,6 @@
 //! Decides the boot: facts in, stages and services out. Pure; order of entries is order of action.
 
-mod kernel;
+pub mod kernel;
 pub mod services;
 
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub fn early(facts: &Facts) -> Plan {
     let stages = vec![
         stage("mounts", &[], kernel::mounts(facts)),
         stage("rescue", &["mounts"], Vec::from_iter(is_rescue.then_some(asked_for))),
-        stage("kernel", &["mounts"], kernel::settings()),
+        stage("kernel", &["mounts"], kernel::settings(facts)),
         stage("data-disk", &["mounts"], data_disk()),
     ];
     Plan { stages: without_empty(stages), services: vec![] }
@@ -136,11 +136,13 @@ fn data_disk() -> Vec<Action> {
 }
 
 fn network(facts: &Facts) -> Vec<Action> {
-    let up = |interface: &String| Action::LinkUp { interface: interface.clone() };
-    let dhcp = |interface: &String| start(&format!("udhcpc-{interface}"), Wait::No);
-    let has_dhcp = !facts.cmdline.has("b2d.nodhcp");
-    let clients = facts.interfaces.iter().filter(|_| has_dhcp).map(dhcp);
-    facts.interfaces.iter().map(up).chain(clients).collect()
+    let interfaces = facts.interfaces.iter();
+    let mut actions: Vec<Action> =
+        interfaces.clone().flat_map(|interface| kernel::interface(interface)).collect();
+    if !facts.cmdline.has("b2d.nodhcp") {
+        actions.extend(interfaces.map(|interface| start(&format!("udhcpc-{interface}"), Wait::No)));
+    }
+    actions
 }
 
 fn ssh() -> Vec<Action> {
