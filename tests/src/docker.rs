@@ -106,6 +106,28 @@ impl Docker {
         read(response).with_context(|| format!("asking Docker: POST {path}"))
     }
 
+    /// Waits until `container` has written `text` to its log `times` times.
+    ///
+    /// # Errors
+    /// When the daemon refuses, or it does not happen in time; the text holds the log so far.
+    pub fn await_log(&self, container: &str, text: &str, times: usize) -> Result<()> {
+        let path = format!("/containers/{container}/logs?follow=1&stdout=1&stderr=1");
+        let mut response =
+            self.agent.get(self.url(&path)).call().with_context(|| format!("asking Docker: GET {path}"))?;
+        let (mut log, mut stream, mut buffer) = (Vec::new(), response.body_mut().as_reader(), [0; 4096]);
+        loop {
+            let count = stream.read(&mut buffer);
+            let said = String::from_utf8_lossy(&log);
+            let awaited = || format!("awaiting {text:?} in the log of {container}, which says {said:?}");
+            let count = count.with_context(awaited)?;
+            ensure!(count > 0, "{}: it ended", awaited());
+            log.extend_from_slice(&buffer[..count]);
+            if String::from_utf8_lossy(&log).matches(text).count() >= times {
+                return Ok(());
+            }
+        }
+    }
+
     fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.port)
     }

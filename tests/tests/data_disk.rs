@@ -11,13 +11,8 @@ use tests::{Lab, Vm, docker};
 const WEB_PORT: u16 = 8080;
 
 /// A web server whose page is made once, in the container's own layer.
-const SERVE: &str = "[ -e /index.html ] || busybox date +%s%N > /index.html; \
+const SERVE: &str = "[ -e /index.html ] || busybox cat /proc/sys/kernel/random/uuid > /index.html; \
                      busybox httpd -p 80 -h / && echo listening && exec busybox sleep 1000000";
-
-/// Waits in the guest until the server has started for the `n`th time.
-fn listening(n: u32) -> String {
-    format!("docker logs --follow web | grep -m{n} listening")
-}
 
 #[test]
 fn containers_and_images_survive_a_reboot() -> Result<()> {
@@ -25,21 +20,22 @@ fn containers_and_images_survive_a_reboot() -> Result<()> {
     let disk = Image::data(&lab, "data", Layout::Partition)?;
     let mut vm = Vm::plan(&lab).forward(WEB_PORT).disk(&disk, Bus::Virtio).start()?;
 
-    vm.docker()?;
+    let docker = vm.docker()?;
     let ssh = vm.ssh()?;
     import_image(&ssh)?;
     ssh.run(&format!(
         "docker run --detach --name web --restart always --publish {WEB_PORT}:80 {IMAGE} \
-         /bin/busybox sh -c '{SERVE}' && {}",
-        listening(1)
+         /bin/busybox sh -c '{SERVE}'"
     ))?;
+    docker.await_log("web", "listening", 1)?;
     let page = docker::page(vm.port(WEB_PORT)?).context("fetching the published page")?;
-    assert!(page.trim().parse::<u64>().is_ok(), "{page:?}");
+    assert_eq!(page.trim().len(), "01234567-89ab-cdef-0123-456789abcdef".len(), "{page:?}");
 
     vm.reboot()?;
-    let images = vm.docker()?.get("/images/json")?;
+    let docker = vm.docker()?;
+    let images = docker.get("/images/json")?;
     assert_eq!(images[0]["RepoTags"][0], format!("{IMAGE}:latest"));
-    vm.ssh()?.run(&listening(2)).context("awaiting the container after the reboot")?;
+    docker.await_log("web", "listening", 2)?;
     let again = docker::page(vm.port(WEB_PORT)?).context("fetching the page after the reboot")?;
     assert_eq!(again, page, "the container kept its layer");
 

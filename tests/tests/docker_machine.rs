@@ -59,7 +59,6 @@ fn docker_machine_takes_the_machine_over() -> Result<()> {
     is_recognised(&ssh)?;
     is_renamed(&ssh)?;
     let own = Certificates::from_tar(&ssh.run_bytes("tar c /home/docker/.docker/*.pem")?)?;
-    asks_what_boot2docker_cli_asks(&ssh)?;
 
     let port = vm.port(DOCKER_TLS_PORT)?;
     Docker::new(port, &own)?.ping()?;
@@ -73,6 +72,7 @@ fn docker_machine_takes_the_machine_over() -> Result<()> {
         (&Value::from("provider=virtualbox"), &Value::from("dev"))
     );
     assert!(Docker::new(port, &own)?.ping().is_err(), "only Machine's own authority counts now");
+    asks_what_boot2docker_cli_asks(&ssh)?;
     vm.press_power_button()?;
     disk.check(&lab)
 }

@@ -5,10 +5,9 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use gpt::GptConfig;
-use gpt::mbr::{PartRecord, ProtectiveMBR};
-use gpt::partition_types;
+use gpt::mbr::PartRecord;
 use tests::Lab;
-use tests::iso9660::{Entry, Iso, Platform};
+use tests::iso9660::{Entry, Iso, Platform, SECTOR_BYTES};
 
 /// Largest size we allow ourselves. Unit: bytes.
 const LARGEST_ISO: u64 = 84 << 20;
@@ -94,28 +93,30 @@ fn bios_and_uefi_find_a_boot_image_each() -> Result<()> {
     Ok(())
 }
 
-/// What `dd` to a disk or USB stick needs: code and an active partition for BIOS, an EFI system partition for UEFI.
+/// What `dd` to a disk or USB stick needs: code and an active partition for BIOS; for UEFI the system partition, which
+/// is the very image that a CD shows it.
 #[test]
 fn the_same_bytes_are_a_bootable_disk() -> Result<()> {
-    let iso = Lab::new("hybrid")?.iso();
-    let table = GptConfig::new().open(&iso).context("reading the GPT")?;
-    table.primary_header().context("reading the first GPT header")?;
-    table.backup_header().context("reading the second GPT header")?;
-    let systems: Vec<_> = table
-        .partitions()
-        .values()
-        .filter(|partition| partition.part_type_guid == partition_types::EFI)
-        .collect();
-    assert_eq!(systems.len(), 1, "{:?}", table.partitions());
-
-    let head: [u8; 512] = fs::read(&iso)?[..512].try_into()?;
+    const ACTIVE: u8 = 0x80;
+    const EFI_SYSTEM: u8 = 0xef;
+    let iso = open("hybrid")?;
+    let head: [u8; 512] = iso.bytes(0, 512)?[..].try_into()?;
     assert_eq!(head[510..], [0x55, 0xaa]);
     assert!(head[..440].iter().any(|&byte| byte != 0), "boot code");
-    let partitions: Vec<_> =
-        head[446..510].chunks_exact(16).map(PartRecord::from_bytes).collect::<Result<_, _>>()?;
-    let active = partitions.iter().filter(|partition| partition.boot_indicator == 0x80).count();
+    let partitions =
+        head[446..510].chunks_exact(16).map(PartRecord::from_bytes).collect::<Result<Vec<_>, _>>()?;
+    let active = partitions.iter().filter(|partition| partition.boot_indicator == ACTIVE).count();
     assert_eq!(active, 1, "some BIOSes start only a disk with one active partition: {partitions:?}");
-    assert!(ProtectiveMBR::from_bytes(&head, gpt::disk::DEFAULT_SECTOR_SIZE).is_ok());
+    let system = partitions.iter().find(|partition| partition.os_type == EFI_SYSTEM);
+    let start = u64::from(system.context("finding the system partition")?.lb_start) * 512;
+    let image = iso.boot_images()?.into_iter().find(|image| image.platform == Platform::Uefi);
+    assert_eq!(image.map(|image| u64::from(image.start) * SECTOR_BYTES), Some(start));
+
+    let table = GptConfig::new().open(Lab::new("hybrid")?.iso()).context("reading the GPT")?;
+    table.primary_header().context("reading the first GPT header")?;
+    table.backup_header().context("reading the second GPT header")?;
+    let starts: Vec<_> = table.partitions().values().map(|partition| partition.first_lba * 512).collect();
+    assert!(starts.contains(&start), "{starts:?}");
     Ok(())
 }
 
