@@ -56,9 +56,10 @@ impl Machine {
     fn add_controllers(&self, argv: &mut Argv) {
         let boot = if let Boot::Disk(_, bus) = self.boot { Some(bus) } else { None };
         let uses = |bus| boot == Some(bus) || self.disks.iter().any(|disk| disk.bus == bus);
+        // Not plainly "scsi": QEMU names the bus inside a usb-storage so.
         for (bus, device) in [
             (Bus::Ahci, "ahci,id=ahci"),
-            (Bus::Scsi, "virtio-scsi-pci,id=scsi"),
+            (Bus::Scsi, "virtio-scsi-pci,id=virtio-scsi"),
             (Bus::Usb, "qemu-xhci,id=usb"),
         ] {
             if uses(bus) {
@@ -152,7 +153,7 @@ fn device(bus: Bus, port: usize, id: &str) -> String {
         Bus::Ahci => format!("ide-hd,bus=ahci.{port},drive={id}"),
         Bus::Ide => format!("ide-hd,bus=ide.0,drive={id}"),
         Bus::Nvme => format!("nvme,drive={id}"),
-        Bus::Scsi => format!("scsi-hd,bus=scsi.0,drive={id}"),
+        Bus::Scsi => format!("scsi-hd,bus=virtio-scsi.0,drive={id}"),
         Bus::Usb => format!("usb-storage,bus=usb.0,drive={id}"),
     }
 }
@@ -277,7 +278,7 @@ mod tests {
     fn a_controller_is_added_once_however_many_disks_hang_on_it() {
         for (name, bus, controller) in [
             ("ahci", Bus::Ahci, "ahci,id=ahci"),
-            ("scsi", Bus::Scsi, "virtio-scsi-pci,id=scsi"),
+            ("scsi", Bus::Scsi, "virtio-scsi-pci,id=virtio-scsi"),
             ("usb", Bus::Usb, "qemu-xhci,id=usb"),
         ] {
             let machine = Machine { disks: vec![disk(bus), disk(bus)], ..machine() };
