@@ -21,6 +21,7 @@ pub fn unpack(deb: &Path, folder: &Path) -> Result<()> {
         archive.set_overwrite(true);
         archive.unpack(folder)
     })
+    .with_context(|| format!("unpacking into {}", folder.display()))
 }
 
 /// Returns the first file of a package whose path satisfies `wanted`, handing its content to `read`.

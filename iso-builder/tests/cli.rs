@@ -23,22 +23,35 @@ impl Checkout {
         Self(folder)
     }
 
+    /// Copies one more folder of the real checkout.
+    fn with_folder(self, name: &str) -> Self {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name);
+        fs::create_dir_all(self.path(name)).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), self.path(name).join(entry.file_name())).unwrap();
+            }
+        }
+        self
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_iso-builder"))
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env("BOOT2DOCKER_CACHE", self.path("cache"))
-            .output()
-            .unwrap()
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iso-builder"));
+        command.args(arguments).current_dir(self.0.path());
+        command
     }
 
-    /// Runs what must fail; returns the last line of its words.
+    /// Runs what must fail with an empty cache; returns the last line of its words.
     fn refuse(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        self.refused(&self.command(arguments).env("BOOT2DOCKER_CACHE", self.path("cache")).output().unwrap())
+    }
+
+    fn refused(&self, output: &Output) -> String {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{words}");
         assert!(!self.path("target/boot2docker.iso").exists());
@@ -109,4 +122,19 @@ fn a_damaged_lock_is_named_with_its_fix() {
     let line = checkout.refuse(&["fetch"]);
     assert!(line.starts_with("iso-builder: reading the lock (remove it to resolve anew): "), "{line}");
     assert!(line.ends_with("boot2docker.lock:1: missing field `request`"), "{line}");
+}
+
+/// Uses the real cache: the kernel's source and the tools tree must be there before a patch can fail.
+#[test]
+fn a_patch_that_does_not_apply_is_named_and_no_kernel_is_left() {
+    let checkout = Checkout::new().with_folder("kernel-config").with_folder("kernel-config/fragments");
+    fs::create_dir(checkout.path("kernel-config/patches")).unwrap();
+    let patch = "--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-no such line\n+another\n";
+    fs::write(checkout.path("kernel-config/patches/0001-bad.patch"), patch).unwrap();
+    fs::write(checkout.path("kernel-config/patches/series"), "0001-bad.patch\n").unwrap();
+    let output = checkout.command(&["kernel"]).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("applying the patch ") && words.contains("0001-bad.patch"), "{words}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "a kernel was named");
 }
