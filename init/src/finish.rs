@@ -11,6 +11,7 @@ use b2d_sys::effects::cmd::{Cmd, Deadline};
 use b2d_sys::effects::mount::{self, UnmountFlags};
 use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::{loopdev, reboot};
+use b2d_sys::logging;
 use b2d_sys::mountinfo::MountEntry;
 
 use crate::consoles::Consoles;
@@ -38,6 +39,7 @@ pub fn unmount_in_child() {
 /// # Errors
 /// When the mount table cannot be read.
 pub fn unmount_all() -> Result<()> {
+    logging::init("init");
     reboot::sync();
     for _ in 0..ROUNDS {
         let targets = unmount_order(&mount::table()?);

@@ -64,10 +64,7 @@ fn by_hand(words: &[&str]) -> Result<u8> {
     match words {
         ["--print-plan"] => print_plan(Path::new("/")),
         ["--print-plan", "--root", root] => print_plan(Path::new(root)),
-        [finish::ARGUMENT] => {
-            logging::init("init");
-            finish::unmount_all()?;
-        }
+        [finish::ARGUMENT] => finish::unmount_all()?,
         _ => {
             eprintln!("{USAGE}");
             return Ok(1);

@@ -12,7 +12,7 @@ use b2d_sys::contract;
 use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::process::{self, Pid, Spawn, Streams};
 use b2d_sys::effects::reboot;
-use b2d_sys::effects::signals::SignalFd;
+use b2d_sys::effects::signals::{SIGKILL, SIGTERM, SignalFd};
 use b2d_sys::effects::{clock, tty};
 use b2d_sys::power::End;
 
@@ -43,6 +43,8 @@ pub fn run(reason: &str) -> ! {
     log::error!("rescue: {reason}");
     let consoles = consoles();
     let shell = SHELLS.into_iter().find(|path| Path::new(path).exists());
+    // Whoever is logged in holds the terminals that the shells need; services and containers are left alone.
+    process::children_with_terminal().into_iter().for_each(|pid| process::signal(pid, SIGKILL));
     let reboot_at = reboot_delay().map(|delay| clock::since_kernel_start() + delay);
     for console in &consoles {
         explain(console, reason, shell.is_some());
@@ -125,7 +127,17 @@ fn start_shell(shell: &str, console: &Path) -> anyhow::Result<Pid> {
     Ok(process::start(&spawn)?.0)
 }
 
+/// Waits a moment.
+fn pause() {
+    if let Err(error) = poll::wait(&[], Some(AGAIN)) {
+        log::debug!("waiting: {error}");
+    }
+}
+
 fn end_now(end: End) -> ! {
+    process::signal_everyone(SIGTERM);
+    pause();
+    process::signal_everyone(SIGKILL);
     finish::unmount_in_child();
     if let Err(error) = reboot::now(end) {
         log::error!("{error:#}");

@@ -1,7 +1,7 @@
 //! Processes that live on their own: starting them in a prepared setting, ending and reaping them.
 
 use std::ffi::{CStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -198,6 +198,26 @@ pub fn has_children() -> bool {
     rustix::process::waitid(rustix::process::WaitId::All, options).is_ok()
 }
 
+/// Returns our children that have a terminal, which are logins if we are PID 1.
+pub fn children_with_terminal() -> Vec<Pid> {
+    let us = rustix::process::getpid();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let child = |entry: fs::DirEntry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let (parent, terminal) = parent_and_terminal(&fs::read_to_string(entry.path().join("stat")).ok()?)?;
+        (parent == us.as_raw_nonzero().get() && terminal != 0).then_some(pid)
+    };
+    entries.flatten().filter_map(child).collect()
+}
+
+/// Returns parent and terminal number in a line of `/proc/PID/stat`; the name in parentheses may hold anything.
+/// Source: proc_pid_stat(5), fields 4 and 7.
+fn parent_and_terminal(stat: &str) -> Option<(i32, i32)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    Some((parent, fields.nth(2)?.parse().ok()?))
+}
+
 /// Replaces this process by another program. Returns only on failure.
 pub fn replace_self(program: &Path, args: &[OsString]) -> io::Error {
     Command::new(program).args(args).exec()
@@ -225,6 +245,13 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..3], ["b", "77", "500"]);
         assert_eq!(lines[3], lines[4], "leads its own session");
+    }
+
+    #[test]
+    fn parent_and_terminal_are_found_behind_any_name() {
+        assert_eq!(parent_and_terminal("71 (login) S 1 71 71 1025 71 4194560"), Some((1, 1025)));
+        assert_eq!(parent_and_terminal("72 (a) b ) S 7 71 71 0 -1"), Some((7, 0)));
+        assert_eq!(parent_and_terminal("73 (x"), None);
     }
 
     #[test]
