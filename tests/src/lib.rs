@@ -1,8 +1,9 @@
 //! Boot tests on QEMU: a virtual machine, its console, SSH, Docker API and power button, each wait with a deadline.
 //!
-//! A test starts a [`Vm`], talks to it and lets it go; the machine never outlives the test. What a machine said is
-//! kept in `target/boot-tests/<test>/console.log`. QEMU, OVMF, `ssh` and `mkfs.ext4` come from the tools tree of
-//! `iso-builder`, so the host needs none of them, and no test needs root or a network.
+//! A test starts a [`Vm`], talks to it and lets it go; the machine never outlives the test. What it said is kept in
+//! `target/boot-tests/<test>/console.log`, and its own logs beside that when the test failed. QEMU, OVMF, `ssh` and
+//! `mkfs.ext4` come from the tools tree of `iso-builder`, so the host needs none of them; no test needs root or a
+//! network.
 
 pub mod authority;
 pub mod child;
@@ -13,6 +14,7 @@ pub mod disk;
 pub mod docker;
 pub mod iso9660;
 pub mod lab;
+pub mod qemu;
 pub mod qmp;
 pub mod slot;
 pub mod ssh;

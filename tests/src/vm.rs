@@ -1,9 +1,8 @@
 //! A virtual machine that runs the ISO, and dies with the test.
 
-use std::fs::{self, File};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,17 +10,16 @@ use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SSH_READY};
 use iso_builder::qemu::{
     Boot, Bus, Disk, Display, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator,
 };
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
 use crate::console::Console;
 use crate::disk::Image;
 use crate::docker::{Certificates, Docker};
+use crate::qemu::Qemu;
 use crate::qmp::Qmp;
 use crate::slot::Slot;
 use crate::ssh::Ssh;
-use crate::{Deadline, Lab, child};
+use crate::{Deadline, Lab};
 
 /// Port of sshd in the guest.
 const SSH_PORT: u16 = 22;
@@ -32,8 +30,9 @@ const MEMORY_MIB: u32 = 2048;
 /// VirtualBox's usual host-only network.
 const HOST_ONLY_NETWORK: &str = "192.168.99.0/24";
 
-/// QEMU opens its connections before it does anything slow.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+/// What a guest that did not end in order is asked for last; it goes to `guest.log` in the test's folder.
+const LAST_WORDS: &str =
+    "sudo tail -n 300 /boot.log /var/log/*.log /var/lib/boot2docker/log/*; ps; cat /proc/mounts";
 
 /// How boot2docker-cli fetches the client's certificates.
 const FETCH_CERTIFICATES: &str = "tar c /home/docker/.docker/*.pem";
@@ -127,7 +126,7 @@ impl VmPlan {
         let qmp = qemu.accept(&qmp)?;
         let qmp =
             Qmp::new(qmp).with_context(|| format!("starting the machine: QEMU says {:?}", qemu.words()))?;
-        Ok(Vm { qemu, console, qmp, lab: self.lab, _slot: slot, _sockets: sockets })
+        Ok(Vm { qemu, console, qmp, lab: self.lab, has_ended: false, _slot: slot, _sockets: sockets })
     }
 }
 
@@ -138,6 +137,7 @@ pub struct Vm {
     console: Console,
     qmp: Qmp,
     lab: Lab,
+    has_ended: bool,
     _slot: Slot,
     _sockets: TempDir,
 }
@@ -250,7 +250,7 @@ impl Vm {
     pub fn await_end(mut self) -> Result<()> {
         let deadline = Deadline::power_off();
         self.console.expect_line(CLEAN_END, deadline)?;
-        let Ok(status) = child::wait(&mut self.qemu.child, deadline) else {
+        let Ok(status) = self.qemu.wait(deadline) else {
             bail!(
                 "awaiting the end of the machine: still running after {:.1?}; last lines:\n{}\nfull log: {}",
                 deadline.elapsed(),
@@ -259,55 +259,25 @@ impl Vm {
             );
         };
         ensure!(status.success(), "awaiting the end of the machine: QEMU ended with {status}");
+        self.has_ended = true;
         Ok(())
     }
-}
 
-/// The process; it is killed when dropped.
-#[derive(Debug)]
-struct Qemu {
-    child: Child,
-    /// What QEMU itself says.
-    log: PathBuf,
-}
-
-impl Qemu {
-    fn spawn(lab: &Lab, machine: &Machine) -> Result<Self> {
-        let log = lab.folder().join("qemu.log");
-        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let child = lab
-            .tools()
-            .program("qemu-system-x86_64")
-            .args(machine.argv(&lab.qemu_files()))
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .context("starting qemu-system-x86_64 from the tools tree")?;
-        Ok(Self { child, log })
-    }
-
-    /// Returns what QEMU has said about itself.
-    fn words(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default().trim().to_owned()
-    }
-
-    /// Waits for QEMU's connection to `listener`.
-    fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
-        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).context("watching QEMU")?;
-        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
-        let deadline = Deadline::host(CONNECT_LIMIT);
-        poll(&mut fds, Some(&deadline.poll_timeout())).context("awaiting QEMU's connection")?;
-        if fds[0].revents().is_empty() {
-            bail!("awaiting QEMU's connection: none after {:.1?}: {}", deadline.elapsed(), self.words());
-        }
-        Ok(listener.accept().context("accepting QEMU's connection")?.0)
+    /// Asks a guest in which a test has failed for its logs.
+    fn last_words(&mut self) -> Result<()> {
+        let deadline = Deadline::host(Duration::ZERO);
+        self.console.await_in_this_boot(SSH_READY, deadline)?;
+        let output = self.ssh()?.output(LAST_WORDS, b"")?;
+        Ok(fs::write(self.lab.folder().join("guest.log"), output.stdout)?)
     }
 }
 
-impl Drop for Qemu {
+impl Drop for Vm {
     fn drop(&mut self) {
-        child::kill(&mut self.child);
+        if !self.has_ended {
+            // The test has its own error to show; a guest without sshd has said what it could on its console.
+            drop(self.last_words());
+        }
     }
 }
 
