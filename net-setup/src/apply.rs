@@ -9,8 +9,8 @@ use b2d_sys::effects::hostname;
 
 use crate::model::Action;
 
-/// `ip` and `chronyc` answer at once or hang.
-const LIMIT_SECONDS: u64 = 10;
+/// `ip` and `chronyc` answer at once, unless they hang or the host is busy: 10 s were seen for `ip`.
+const LIMIT_SECONDS: u64 = 60;
 const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
 

@@ -14,20 +14,20 @@ use services::DOCKER_SETUP_LIMIT;
 
 /// A file system check of a big disk takes minutes; longer means it hangs.
 const DISK_LIMIT: Duration = Duration::from_secs(600);
-/// Setting a name takes milliseconds.
-const HOSTNAME_LIMIT: Duration = Duration::from_secs(10);
+/// Setting a name takes milliseconds, or seconds on a host whose processors are busy elsewhere.
+const HOSTNAME_LIMIT: Duration = Duration::from_secs(60);
 /// Host keys that sshd cannot do without, on a slow machine without hardware help.
-const SSH_SETUP_LIMIT: Duration = Duration::from_secs(60);
+const SSH_SETUP_LIMIT: Duration = Duration::from_secs(180);
 /// An RSA key under emulation takes a minute.
 const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(600);
-/// sshd listens within a second even under emulation.
-const SSHD_LIMIT: Duration = Duration::from_secs(30);
+/// sshd listens within a second, even under emulation on an idle host.
+const SSHD_LIMIT: Duration = Duration::from_secs(60);
 /// containerd opens its database first, which may be big.
-const CONTAINERD_LIMIT: Duration = Duration::from_secs(60);
+const CONTAINERD_LIMIT: Duration = Duration::from_secs(120);
 /// Where the persistent host name and Docker's own configuration lie.
 const ETC_DIR: &str = "/var/lib/boot2docker/etc";
 /// Docker takes seconds; after this it is worth telling that it is not there yet.
-const DOCKER_LIMIT: Duration = Duration::from_secs(60);
+const DOCKER_LIMIT: Duration = Duration::from_secs(120);
 /// How long Docker waits for the user's script.
 const BOOTSYNC_PATIENCE: Duration = Duration::from_secs(120);
 

@@ -16,7 +16,7 @@ const CONTAINERD_GRACE: Duration = Duration::from_secs(5);
 /// Everything else ends at once or not at all.
 const SMALL_GRACE: Duration = Duration::from_secs(2);
 /// Certificates for many addresses on a slow machine.
-pub const DOCKER_SETUP_LIMIT: Duration = Duration::from_secs(60);
+pub const DOCKER_SETUP_LIMIT: Duration = Duration::from_secs(180);
 /// Open files of daemon and containers, as boot2docker had it; also the kernel's own ceiling.
 const OPEN_FILES: u64 = 1_048_576;
 /// The daemons outlive any container when memory runs out. Source: moby's systemd unit.
