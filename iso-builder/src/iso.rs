@@ -17,7 +17,7 @@ use crate::tools::ToolsTree;
 use crate::{run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
 const GRUB_MODULES: [&str; 13] = [
@@ -36,8 +36,8 @@ const GRUB_MODULES: [&str; 13] = [
     "ls",
 ];
 
-/// Size of the EFI system partition, the smallest that holds the loader. Units: KiB.
-const ESP_KIB: u32 = 2880;
+/// Room that the file system's own tables take in the EFI system partition. Units: KiB.
+const ESP_TABLES_KIB: u64 = 64;
 
 /// Volume serial number of the EFI system partition: any will do, but it must not change.
 const ESP_SERIAL: &str = "b2d00001";
@@ -129,9 +129,12 @@ impl Parts<'_> {
             .arg(self.tools.path("/usr/lib/grub/x86_64-efi"));
         grub.arg("-c").arg(&early).arg("-o").arg(&loader).args(GRUB_MODULES);
         run::output(&mut grub).context("making the UEFI boot loader")?;
+        let loader_bytes =
+            fs::metadata(&loader).with_context(|| format!("reading {}", loader.display()))?.len();
+        let esp_kib = loader_bytes.div_ceil(1024) + ESP_TABLES_KIB;
         let mut mkfs = self.tools.program("mkfs.fat");
         mkfs.args(["--invariant", "-F", "12", "-i", ESP_SERIAL, "-n", "B2D-EFI", "-C"]).arg(&esp);
-        run::output(mkfs.arg(ESP_KIB.to_string())).context("making the EFI system partition")?;
+        run::output(mkfs.arg(esp_kib.to_string())).context("making the EFI system partition")?;
         for folder in ["::/EFI", "::/EFI/BOOT"] {
             run::output(self.mtools("mmd").arg("-i").arg(&esp).arg(folder))
                 .context("filling the EFI system partition")?;
