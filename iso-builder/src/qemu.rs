@@ -37,8 +37,6 @@ pub struct Machine {
     pub serial: Serial,
     /// Unix socket on which the owner listens for QEMU's control connection.
     pub qmp: Option<PathBuf>,
-    /// The screen.
-    pub display: Display,
 }
 
 /// Firmware and the chipset it is found on.
@@ -140,15 +138,6 @@ pub enum Serial {
     Socket(PathBuf),
     /// A file that only collects the output.
     File(PathBuf),
-}
-
-/// The screen of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Display {
-    /// Nobody sees it.
-    None,
-    /// A window on the host's desktop.
-    Gtk,
 }
 
 /// What executes the guest's instructions.

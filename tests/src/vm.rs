@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SSH_READY};
-use iso_builder::qemu::{
-    Boot, Bus, Disk, Display, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator,
-};
+use iso_builder::qemu::{Boot, Bus, Disk, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator};
 use tempfile::TempDir;
 
 use crate::console::Console;
@@ -157,7 +155,6 @@ impl Vm {
             nics: vec![Nic { forwards: forwards.into(), is_isolated: true, ..Nic::default() }],
             serial: Serial::Stdio,
             qmp: None,
-            display: Display::None,
         };
         VmPlan { lab: lab.clone(), machine, is_uefi: false }
     }

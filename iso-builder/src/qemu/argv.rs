@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::{Accelerator, Boot, Bus, Disk, Display, Firmware, Machine, Nic, NicModel, QemuFiles, Serial};
+use super::{Accelerator, Boot, Bus, Disk, Firmware, Machine, Nic, NicModel, QemuFiles, Serial};
 
 /// Drive name of what the machine boots from.
 const BOOT_DRIVE: &str = "boot";
@@ -106,11 +106,7 @@ impl Machine {
             argv.add("-chardev", with_path("socket,id=qmp,path=", path))
                 .add("-mon", "chardev=qmp,mode=control");
         }
-        let display = match self.display {
-            Display::None => "none",
-            Display::Gtk => "gtk",
-        };
-        argv.add("-display", display);
+        argv.add("-display", "none");
     }
 }
 
@@ -213,7 +209,6 @@ mod tests {
             nics: Vec::new(),
             serial: Serial::Stdio,
             qmp: None,
-            display: Display::None,
         }
     }
 

@@ -6,9 +6,7 @@ use std::process::ExitStatus;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    Accelerator, Boot, Bus, Disk, Display, Firmware, Forward, Machine, Nic, QemuFiles, Serial, accelerator,
-};
+use super::{Accelerator, Boot, Bus, Disk, Firmware, Forward, Machine, Nic, QemuFiles, Serial, accelerator};
 use crate::project::Project;
 use crate::tools::ToolsTree;
 
@@ -51,9 +49,6 @@ pub struct RunOptions {
     /// Port of 127.0.0.1 that leads to the Docker API
     #[arg(long, value_name = "PORT", default_value_t = DOCKER_PORT)]
     pub docker_port: u16,
-    /// Open a window with the machine's screen
-    #[arg(long)]
-    pub window: bool,
 }
 
 /// Runs the ISO at `iso` until the machine powers off; the terminal is its serial console.
@@ -74,7 +69,6 @@ pub fn run(project: &Project, tools: &ToolsTree, iso: &Path, options: &RunOption
         nics: vec![nic(options)],
         serial: Serial::Stdio,
         qmp: None,
-        display: if options.window { Display::Gtk } else { Display::None },
     };
     announce(&machine, options);
     tools
