@@ -90,9 +90,9 @@ impl<'a> Apt<'a> {
                 .mirror
                 .keyring
                 .as_ref()
-                .map_or("the host's keys".into(), |path| path.display().to_string());
+                .map_or("the host's trusted.gpg.d".into(), |path| path.display().to_string());
             bail!(
-                "checking the signature of suite {suite}: {keyring} lack its key; \
+                "checking the signature of suite {suite}: {keyring} has no key of its; \
                  install a newer debian-archive-keyring package or give one with --keyring FILE"
             );
         }
@@ -176,6 +176,8 @@ fn apt_conf(folder: &Path, mirror: &Mirror) -> String {
         ("APT::Architectures", "amd64".into()),
         ("APT::Install-Recommends", "false".into()),
         ("APT::Sandbox::User", "root".into()), // the cache is the user's; _apt could not write it
+        // Else an index that cannot be fetched is a mere warning.
+        ("APT::Update::Error-Mode", "any".into()),
         ("Acquire::Languages", "none".into()),
         ("Acquire::Retries", "3".into()),
         ("Acquire::http::Timeout", "30".into()),

@@ -91,6 +91,15 @@ fn a_mirror_that_does_not_answer_is_named() {
 }
 
 #[test]
+fn a_mirror_that_does_not_answer_is_named_without_a_lock_as_well() {
+    let checkout = Checkout::new();
+    fs::remove_file(checkout.path("boot2docker.lock")).unwrap();
+    let line = checkout.refuse(&["fetch", "--mirror", "http://127.0.0.1:9/debian"]);
+    assert!(line.contains("reading suite trixie from the mirror http://127.0.0.1:9/debian: "), "{line}");
+    assert!(!checkout.path("boot2docker.lock").exists());
+}
+
+#[test]
 fn a_package_with_other_bytes_than_the_lock_says_is_refused_by_name() {
     let checkout = Checkout::new();
     let lock = Lock::read(&checkout.path("boot2docker.lock")).unwrap().unwrap();
