@@ -92,7 +92,7 @@ impl<'a> Apt<'a> {
                 .as_ref()
                 .map_or("the host's trusted.gpg.d".into(), |path| path.display().to_string());
             bail!(
-                "checking the signature of suite {suite}: {keyring} has no key of its; \
+                "checking the signature of suite {suite}: {keyring} lacks its key; \
                  install a newer debian-archive-keyring package or give one with --keyring FILE"
             );
         }

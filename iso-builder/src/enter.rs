@@ -20,6 +20,9 @@ use crate::tools::ToolsTree;
 /// Hidden sub-command that the fresh process is started with.
 pub const SUBCOMMAND: &str = "enter-tools-tree";
 
+/// This program, even when its file was replaced since, as cargo does while a long build runs.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Argument that makes the fresh process only try whether namespaces can be made.
 pub const PROBE: &str = "--probe";
 
@@ -100,9 +103,9 @@ impl Spec {
     /// Returns the command that does all this: this program, started anew.
     ///
     /// # Errors
-    /// When the path of this program is not known.
+    /// When the spec cannot be written down.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(env::current_exe().context("finding the path of this program")?);
+        let mut command = Command::new(THIS_PROGRAM);
         let spec = serde_json::to_string(self).context("writing down what to run")?;
         command.arg(SUBCOMMAND).env(SPEC_VARIABLE, spec);
         Ok(command)

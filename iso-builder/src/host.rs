@@ -45,8 +45,7 @@ pub fn check() -> Result<()> {
 
 /// Tries in a fresh process what [`crate::enter`] will need.
 fn check_namespaces() -> Result<()> {
-    let program = env::current_exe().context("finding the path of this program")?;
-    let output = Command::new(program)
+    let output = Command::new(enter::THIS_PROGRAM)
         .args([enter::SUBCOMMAND, enter::PROBE])
         .output()
         .context("trying to make namespaces")?;
