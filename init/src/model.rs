@@ -118,11 +118,6 @@ pub enum Action {
         /// When the step is over.
         wait: Wait,
     },
-    /// Have a service read its configuration again, if it runs.
-    Reload {
-        /// Which.
-        service: ServiceId,
-    },
     /// Wait for a service that was started.
     Await {
         /// Which.
@@ -174,7 +169,6 @@ impl Action {
             Self::Rescue { .. } => "rescue".to_owned(),
             Self::PlanTheRest => "plan-the-rest".to_owned(),
             Self::Start { service, .. } => service.to_string(),
-            Self::Reload { service } => format!("{service}-reload"),
             Self::Await { service, .. } => format!("{service}-wait"),
             Self::Announce { service, .. } => format!("{service}-ready"),
         }
@@ -204,7 +198,6 @@ impl fmt::Display for Action {
             Self::Start { service, wait: Wait::Ready(limit) } => {
                 write!(f, "start {service}, ready in {} s", limit.as_secs())
             }
-            Self::Reload { service } => write!(f, "have {service} read its configuration again"),
             Self::Await { service, limit } => write!(f, "wait for {service}, at most {} s", limit.as_secs()),
             Self::Announce { service, line } => write!(f, "when {service} is ready, print {line:?}"),
         }

@@ -93,10 +93,6 @@ impl Machine {
                 self.plan_the_rest();
                 Ok(())
             }
-            Action::Reload { service } => {
-                self.units.get(service).filter(|unit| unit.is_up()).into_iter().for_each(super::Unit::reload);
-                Ok(())
-            }
             Action::Background { path, log } => self.start_background(path, log),
             Action::Rescue { reason } => self.rescue(reason),
             // These last, and are begun elsewhere.

@@ -149,11 +149,12 @@ fn ssh() -> Vec<Action> {
     vec![helper(&["/usr/sbin/sshd-setup"], SSH_SETUP_LIMIT), start("sshd", Wait::Ready(SSHD_LIMIT))]
 }
 
-/// A first boot makes the RSA host key once nobody waits any more; sshd offers it from then on.
+/// A first boot makes the RSA host key once nobody waits any more; sshd offers it from its next start on.
+///
+/// It is not told to read its keys again: for a moment it would refuse connections that drivers just began.
 fn slow_keys(state: &StateFacts) -> Vec<Action> {
     let make = helper(&["/usr/sbin/sshd-setup", "--slow-keys"], SLOW_KEYS_LIMIT);
-    let offer = Action::Reload { service: ServiceId::new("sshd") };
-    if state.lacks_rsa_key { vec![make, offer] } else { vec![] }
+    Vec::from_iter(state.lacks_rsa_key.then_some(make))
 }
 
 fn logins(facts: &Facts) -> Vec<Action> {
