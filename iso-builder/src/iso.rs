@@ -17,7 +17,7 @@ use crate::tools::ToolsTree;
 use crate::{run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
 const GRUB_MODULES: [&str; 13] = [
@@ -116,7 +116,7 @@ impl Parts<'_> {
             isolinux_cfg(&self.config.append).as_bytes(),
         )?;
         step::write_atomically(&boot.join("grub/grub.cfg"), grub_cfg(&self.config.append).as_bytes())?;
-        step::write_atomically(&files.join("version"), format!("v{}\n", self.version).as_bytes())
+        step::write_atomically(&files.join("version"), format!("{}\n", self.version).as_bytes())
     }
 
     /// Makes the EFI system partition: a FAT file system with GRUB as the removable-media loader.

@@ -2,10 +2,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use iso_builder::project::Project;
@@ -21,6 +21,8 @@ pub struct Lab {
     project: Project,
     tools: ToolsTree,
     folder: PathBuf,
+    /// Held while anybody uses the folder, so that a second run of the tests waits for the first.
+    _lock: Arc<File>,
 }
 
 impl Lab {
@@ -32,12 +34,16 @@ impl Lab {
         let project = Project::find()?;
         iso_under_test(&project)?;
         let tools = ToolsTree::open(&project)?;
-        let folder = project.target_folder("boot-tests")?.join(name);
+        let folders = project.target_folder("boot-tests")?;
+        let lock = File::create(folders.join(format!("{name}.lock")))
+            .and_then(|file| file.lock().map(|()| Arc::new(file)))
+            .with_context(|| format!("locking the folder of the test {name}"))?;
+        let folder = folders.join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
         }
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        Ok(Self { project, tools, folder })
+        Ok(Self { project, tools, folder, _lock: lock })
     }
 
     /// Returns the ISO under test.
