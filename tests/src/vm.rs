@@ -29,8 +29,8 @@ const MEMORY_MIB: u32 = 2048;
 const HOST_ONLY_NETWORK: &str = "192.168.99.0/24";
 
 /// What a guest that did not end in order is asked for last; it goes to `guest.log` in the test's folder.
-const LAST_WORDS: &str =
-    "sudo tail -n 300 /boot.log /var/log/*.log /var/lib/boot2docker/log/*; ps; cat /proc/mounts";
+const LAST_WORDS: &str = "sudo tail -n 300 /boot.log /var/log/*.log /var/lib/boot2docker/log/*; \
+    ps; cat /proc/mounts; df; ip addr; ss -tln";
 
 /// How boot2docker-cli fetches the client's certificates.
 const FETCH_CERTIFICATES: &str = "tar c /home/docker/.docker/*.pem";
@@ -260,12 +260,11 @@ impl Vm {
         Ok(())
     }
 
-    /// Asks a guest in which a test has failed for its logs.
+    /// Asks a guest in which a test has failed for its logs, on the console: its network may be what failed.
     fn last_words(&mut self) -> Result<()> {
-        let deadline = Deadline::host(Duration::ZERO);
-        self.console.await_in_this_boot(SSH_READY, deadline)?;
-        let output = self.ssh()?.output(LAST_WORDS, b"")?;
-        Ok(fs::write(self.lab.folder().join("guest.log"), output.stdout)?)
+        self.console.await_in_this_boot(SSH_READY, Deadline::host(Duration::ZERO))?;
+        let (words, _) = self.console.run(LAST_WORDS, Deadline::reply())?;
+        Ok(fs::write(self.lab.folder().join("guest.log"), words)?)
     }
 }
 
