@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +20,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Qemu {
     child: Child,
+    /// Ends `child` when this process is gone, however it went: the pipe between them closes then.
+    watch: Child,
     /// What QEMU itself says.
     log: PathBuf,
 }
@@ -32,7 +34,7 @@ impl Qemu {
     pub fn spawn(lab: &Lab, machine: &Machine) -> Result<Self> {
         let log = lab.folder().join("qemu.log");
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let child = lab
+        let mut child = lab
             .tools()
             .program("qemu-system-x86_64")
             .args(machine.argv(&lab.qemu_files()))
@@ -41,7 +43,8 @@ impl Qemu {
             .stderr(output)
             .spawn()
             .context("starting qemu-system-x86_64 from the tools tree")?;
-        Ok(Self { child, log })
+        let watch = watch(child.id()).inspect_err(|_| child::kill(&mut child))?;
+        Ok(Self { child, watch, log })
     }
 
     /// Returns what QEMU has said about itself.
@@ -76,6 +79,16 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
+        child::kill(&mut self.watch);
         child::kill(&mut self.child);
     }
+}
+
+/// Starts a process that ends process `id` once this one, which holds the pipe, is gone.
+fn watch(id: u32) -> Result<Child> {
+    Command::new("sh")
+        .args(["-c", "read -r _; kill -KILL \"$0\"", &id.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("starting a shell that watches over QEMU")
 }
