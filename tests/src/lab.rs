@@ -70,10 +70,11 @@ impl Lab {
         &self.folder
     }
 
-    /// Returns the folder of the locks that bound the number of machines.
+    /// Returns the folder of the locks that bound the number of machines, for all checkouts of this user: they share
+    /// the processors.
     #[must_use]
     pub fn slots(&self) -> PathBuf {
-        self.project.target().join("boot-slots")
+        self.project.cache().join("boot-slots")
     }
 }
 

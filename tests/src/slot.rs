@@ -1,4 +1,4 @@
-//! At most [`SLOTS`] machines at once on this checkout, whichever program runs the tests.
+//! At most [`SLOTS`] machines at once, whichever program runs the tests.
 //!
 //! File locks hold between the threads of `cargo test` and between the processes of `cargo nextest`, and the kernel
 //! releases them however a process ends.
