@@ -51,6 +51,11 @@ pub const DATA_DISK_FILE: &str = "/run/boot2docker/data-disk";
 pub const DOCKERD_ARGS: &str = "/run/boot2docker/dockerd.args";
 /// dockerd's environment, `KEY=value` lines.
 pub const DOCKERD_ENV: &str = "/run/boot2docker/dockerd.env";
+/// What the profile exports, `KEY=value` lines, for the user's hooks.
+pub const PROFILE_ENV: &str = "/run/boot2docker/profile.env";
+/// chronyd's servers, `*.sources` files in its own format: `<interface>.sources` from DHCP, `profile.sources` from
+/// `NTP_SERVER`.
+pub const NTP_DIR: &str = "/run/boot2docker/ntp";
 /// Lease state, one file per interface.
 pub const NET_STATE_DIR: &str = "/run/boot2docker/net";
 /// PID 1's control socket, for root only.

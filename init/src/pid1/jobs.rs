@@ -16,6 +16,7 @@ use b2d_sys::effects::process::{self, Pid, Spawn, Streams};
 use b2d_sys::effects::signals::{SIGKILL, SIGTERM};
 
 use super::Machine;
+use super::units::variables;
 use crate::model::ServiceId;
 use crate::sequence::StepRef;
 use crate::supervise::Event;
@@ -63,11 +64,14 @@ pub(super) struct Output {
 impl Machine {
     /// Starts a job whose output goes to the log.
     pub(super) fn start_job(&mut self, owner: Owner, argv: &[String], patience: Patience) -> Result<()> {
-        let program = argv.iter().rev().find(|arg| arg.starts_with('/')).map_or("", String::as_str);
-        let name = program.rsplit('/').next().unwrap_or(program).to_owned();
-        let (pid, output) = process::start(&spawn(argv, Streams::Pipe))?;
-        self.outputs.extend(output.map(|pipe| Output::new(&name, pipe)));
-        self.add_job(pid, name, owner, patience);
+        let name = name_of(argv.first().map_or("", String::as_str));
+        self.start_spawn(owner, name, &spawn(argv, Streams::Pipe), patience)
+    }
+
+    fn start_spawn(&mut self, owner: Owner, name: &str, spawn: &Spawn, patience: Patience) -> Result<()> {
+        let (pid, output) = process::start(spawn)?;
+        self.outputs.extend(output.map(|pipe| Output::new(name, pipe)));
+        self.add_job(pid, name.to_owned(), owner, patience);
         Ok(())
     }
 
@@ -82,23 +86,16 @@ impl Machine {
 
     /// Starts a script of the user's with the shell; it needs neither exec bit nor shebang.
     pub(super) fn start_hook(&mut self, owner: Owner, path: &str, patience: Patience) -> Result<()> {
-        let script = without_carriage_returns(Path::new(path))?;
-        self.start_job(owner, &["/bin/sh".to_owned(), script.display().to_string()], patience)
+        let argv = shell_of(path)?;
+        self.start_spawn(owner, name_of(path), &hook_spawn(&argv, Streams::Pipe), patience)
     }
 
     /// Starts a script of the user's that nobody waits for, its output in a file of its own.
     pub(super) fn start_background(&mut self, path: &str, log: &str) -> Result<()> {
-        let script = without_carriage_returns(Path::new(path))?;
+        let argv = shell_of(path)?;
         remove_if_exists(Path::new(log)).with_context(|| format!("removing {log}"))?;
-        let argv = ["/bin/sh".to_owned(), script.display().to_string()];
-        let (pid, _) = process::start(&spawn(&argv, Streams::Log(log.into())))?;
-        self.add_job(
-            pid,
-            path.rsplit('/').next().unwrap_or(path).to_owned(),
-            Owner::Nobody,
-            Patience::Endless,
-        );
-        Ok(())
+        let spawn = hook_spawn(&argv, Streams::Log(log.into()));
+        self.start_spawn(Owner::Nobody, name_of(path), &spawn, Patience::Endless)
     }
 
     /// Takes note of the end of a child: a job, a service, or an orphan that is none of our business.
@@ -232,6 +229,25 @@ fn spawn(argv: &[String], streams: Streams) -> Spawn {
         oom_score: 0,
         cgroup: None,
     }
+}
+
+/// As [`spawn`], with what the profile exports.
+fn hook_spawn(argv: &[String], streams: Streams) -> Spawn {
+    let mut spawn = spawn(argv, streams);
+    match variables(contract::PROFILE_ENV) {
+        Ok(exported) => spawn.env.extend(exported),
+        Err(error) => log::debug!("{error:#}; the hook runs without what the profile exports"),
+    }
+    spawn
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Returns the command line that runs a script of the user's.
+fn shell_of(path: &str) -> Result<[String; 2]> {
+    Ok(["/bin/sh".to_owned(), without_carriage_returns(Path::new(path))?.display().to_string()])
 }
 
 /// Returns the script, or a copy of it with Unix line ends if it came from elsewhere.

@@ -15,11 +15,10 @@ use b2d_sys::effects::process::{self, Pid, Resource, Spawn, Streams};
 use b2d_sys::effects::signals::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 use super::ping::Ping;
+use crate::plan::kernel::SERVICES_CGROUP;
 use crate::service::{self, HOSTNAME_MARK, Limit, Ready, Service};
 use crate::supervise::{Life, Phase, Rules};
 
-/// Services live below here, so that the rest of the tree is free for containers.
-const CGROUP: &str = "/sys/fs/cgroup/b2d";
 /// A log this big is put aside before the service starts, once: `docker.log.1`.
 const LOG_BYTES: u64 = 16 << 20;
 
@@ -93,11 +92,7 @@ impl Unit {
         let mut env: Vec<(OsString, OsString)> = vec![("PATH".into(), contract::PATH.into())];
         env.extend(self.service.env.iter().map(|(key, value)| (key.into(), value.into())));
         if let Some(path) = self.service.env_from {
-            for line in lines(path)? {
-                let (key, value) =
-                    line.split_once('=').with_context(|| format!("{path}: {line:?} has no ="))?;
-                env.push((key.into(), value.into()));
-            }
+            env.extend(variables(path)?);
         }
         Ok(env)
     }
@@ -147,7 +142,7 @@ fn limit(limit: Limit) -> (Resource, Option<u64>) {
 
 /// Returns the service's cgroup, made if need be; None without cgroups.
 fn cgroup(name: &str) -> Option<PathBuf> {
-    let dir = Path::new(CGROUP).join(name);
+    let dir = Path::new(SERVICES_CGROUP).join(name);
     match fs::create_dir_all(&dir) {
         Ok(()) => Some(dir).filter(|dir| dir.join("cgroup.procs").exists()),
         Err(error) => {
@@ -155,6 +150,15 @@ fn cgroup(name: &str) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// Reads `KEY=value` lines.
+pub(super) fn variables(path: &str) -> Result<Vec<(OsString, OsString)>> {
+    let variable = |line: String| {
+        let (key, value) = line.split_once('=').with_context(|| format!("{path}: {line:?} has no ="))?;
+        Ok((key.into(), value.into()))
+    };
+    lines(path)?.into_iter().map(variable).collect()
 }
 
 fn lines(path: &str) -> Result<Vec<String>> {

@@ -12,6 +12,8 @@ use crate::model::Action;
 type MountRow = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const SECURE: &str = "nosuid,nodev,noexec";
+/// Services live below here, each in a cgroup of its own; containers live elsewhere.
+pub const SERVICES_CGROUP: &str = "/sys/fs/cgroup/b2d";
 /// Only what is worse than an error reaches the consoles. Source: Linux `Documentation/admin-guide/sysctl/kernel.rst`.
 const QUIET: &str = "3";
 const MOUNTS: [MountRow; 8] = [
@@ -36,6 +38,7 @@ pub fn mounts(facts: &Facts) -> Vec<Action> {
     let mut actions = missing(facts, &MOUNTS);
     actions.push(dir(contract::RUN_DIR, 0o755));
     actions.push(dir(contract::NET_STATE_DIR, 0o755));
+    actions.push(dir(contract::NTP_DIR, 0o755));
     actions
 }
 
@@ -76,7 +79,9 @@ pub fn settings(facts: &Facts) -> Vec<Action> {
     ];
     let mut actions: Vec<Action> = links.map(|(target, link)| Action::Link { target, link }).into();
     actions.extend(controllers.map(|text| write("/sys/fs/cgroup/cgroup.subtree_control", text)));
-    actions.push(dir("/sys/fs/cgroup/b2d", 0o755));
+    actions.push(dir(SERVICES_CGROUP, 0o755));
+    // dockerd looks into its own cgroup to learn what limits containers can have.
+    actions.extend(controllers.map(|text| write(&format!("{SERVICES_CGROUP}/cgroup.subtree_control"), text)));
     actions.extend(settings.map(|(path, text)| write(path, text)));
     if !["debug", "ignore_loglevel", "loglevel"].iter().any(|option| facts.cmdline.has(option)) {
         actions.push(write("/proc/sys/kernel/printk", QUIET));

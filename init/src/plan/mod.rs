@@ -59,10 +59,8 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
     let docker_log =
         Action::Link { target: "/var/lib/boot2docker/log/docker.log", link: "/var/log/docker.log" };
     let hostname = vec![helper(&["/usr/sbin/net-setup", "hostname"], HOSTNAME_LIMIT)];
-    let bootsync = Action::Hook { path: contract::BOOTSYNC, patience: BOOTSYNC_PATIENCE };
-    let bootsync = Vec::from_iter(state.has_bootsync.then_some(bootsync));
-    // Docker follows the hook, which follows sshd; without a hook nothing ties Docker to sshd.
-    let after_bootsync: &[_] = if bootsync.is_empty() { &["network"] } else { &["bootsync"] };
+    let mut after_setup = vec!["containerd", "docker-setup"];
+    after_setup.extend(state.has_bootsync.then_some("bootsync"));
     let bootlocal = Action::Background { path: contract::BOOTLOCAL, log: contract::BOOTLOCAL_LOG };
     let bootlocal = Vec::from_iter(state.has_bootlocal.then_some(bootlocal));
     let settled = Action::Await { service: ServiceId::new("docker"), limit: DOCKER_LIMIT };
@@ -79,9 +77,10 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("network", &["kernel", "hostname"], network(facts)),
         stage("ssh", &["network"], ssh()),
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
-        stage("bootsync", &["ssh"], bootsync),
-        stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
-        stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
+        stage("docker-setup", &["network"], vec![docker_setup()]),
+        // Docker follows the hook, which follows sshd; without a hook nothing ties Docker to sshd.
+        stage("bootsync", &["ssh", "docker-setup"], bootsync(state)),
+        stage("docker", &after_setup, vec![start("docker", Wait::No)]),
         stage("bootlocal", &["docker"], bootlocal),
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
@@ -147,6 +146,17 @@ fn network(facts: &Facts) -> Vec<Action> {
 
 fn ssh() -> Vec<Action> {
     vec![helper(&["/usr/sbin/sshd-setup"], SSH_SETUP_LIMIT), start("sshd", Wait::Ready(SSHD_LIMIT))]
+}
+
+fn docker_setup() -> Action {
+    helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)
+}
+
+/// The hook gets what the profile exports, so the profile is evaluated before it; and again after it, for the hook may
+/// change the profile, certificates and addresses.
+fn bootsync(state: &StateFacts) -> Vec<Action> {
+    let hook = Action::Hook { path: contract::BOOTSYNC, patience: BOOTSYNC_PATIENCE };
+    if state.has_bootsync { vec![hook, docker_setup()] } else { vec![] }
 }
 
 /// A first boot makes the RSA host key once nobody waits any more; sshd offers it from its next start on.
