@@ -43,7 +43,7 @@ pub enum DownloadError {
 /// apt with private state for one suite.
 #[derive(Debug)]
 pub struct Apt<'a> {
-    config: PathBuf,
+    folder: PathBuf,
     suite: &'a str,
     mirror: &'a Mirror,
 }
@@ -60,9 +60,9 @@ impl<'a> Apt<'a> {
         }
         step::write_atomically(&folder.join("status"), b"")?;
         step::write_atomically(&folder.join("sources.list"), sources(suite, mirror).as_bytes())?;
-        let config = folder.join("apt.conf");
-        step::write_atomically(&config, apt_conf(folder, mirror).as_bytes())?;
-        Ok(Self { config, suite, mirror })
+        step::write_atomically(&folder.join("apt.conf"), apt_conf(folder, mirror).as_bytes())?;
+        step::write_atomically(&folder.join("preferences"), b"")?;
+        Ok(Self { folder: folder.to_path_buf(), suite, mirror })
     }
 
     /// Fetches the suite's signed index. Returns how many days ago it expired, if it did.
@@ -97,6 +97,14 @@ impl<'a> Apt<'a> {
             );
         }
         bail!("reading suite {suite} from the mirror {main}: {}", apt_reason(&words));
+    }
+
+    /// Keeps these packages at their version for as long as the mirror's index has it.
+    ///
+    /// # Errors
+    /// When the wish cannot be written down.
+    pub fn prefer(&self, packages: &[&LockedPackage]) -> Result<()> {
+        step::write_atomically(&self.folder.join("preferences"), preferences(packages).as_bytes())
     }
 
     /// Returns `names` and all packages they depend on, as apt would install them on an empty system.
@@ -142,7 +150,10 @@ impl<'a> Apt<'a> {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("APT_CONFIG", &self.config).env("LC_ALL", "C.UTF-8").env_remove("DEBIAN_FRONTEND");
+        command
+            .env("APT_CONFIG", self.folder.join("apt.conf"))
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("DEBIAN_FRONTEND");
         command
     }
 }
@@ -169,6 +180,14 @@ fn sources(suite: &str, mirror: &Mirror) -> String {
     text
 }
 
+/// Source: apt_preferences(5): above 1000 a version is taken even when a newer one is there.
+fn preferences(packages: &[&LockedPackage]) -> String {
+    let pin = |package: &&LockedPackage| {
+        format!("Package: {}\nPin: version {}\nPin-Priority: 1001\n", package.name, package.version)
+    };
+    packages.iter().map(pin).collect::<Vec<_>>().join("\n")
+}
+
 fn apt_conf(folder: &Path, mirror: &Mirror) -> String {
     let at = |name: &str| folder.join(name).display().to_string();
     let settings = [
@@ -183,7 +202,7 @@ fn apt_conf(folder: &Path, mirror: &Mirror) -> String {
         ("Acquire::http::Timeout", "30".into()),
         ("Dir::Etc::main", "/dev/null".into()),
         ("Dir::Etc::parts", at("empty")),
-        ("Dir::Etc::preferences", "/dev/null".into()),
+        ("Dir::Etc::preferences", at("preferences")),
         ("Dir::Etc::preferencesparts", at("empty")),
         ("Dir::Etc::sourcelist", at("sources.list")),
         ("Dir::Etc::sourceparts", at("empty")),
@@ -220,6 +239,7 @@ fn parse_uri_line(line: &str, main: &str, security: &str) -> Option<LockedPackag
         path,
         size: size.parse().ok()?,
         sha256: hash.strip_prefix("SHA256:")?.to_owned(),
+        groups: Vec::new(),
     })
 }
 
@@ -313,5 +333,14 @@ mod tests {
     fn development_suites_have_no_security_suite() {
         assert_eq!(sources("forky", &mirror()).lines().count(), 1);
         assert_eq!(sources("trixie", &mirror()).lines().count(), 3);
+    }
+
+    #[test]
+    fn preferred_versions_are_pinned_above_newer_ones() {
+        let line = format!("'http://m.test/debian/pool/s.deb' sudo_1%3a9_amd64.deb 42 SHA256:{SHA}");
+        let package = parse_uri_line(&line, &mirror().main, &mirror().security).unwrap();
+        let stanza = "Package: sudo\nPin: version 1:9\nPin-Priority: 1001\n";
+        assert_eq!(preferences(&[&package]), stanza);
+        assert_eq!(preferences(&[&package, &package]), format!("{stanza}\n{stanza}"));
     }
 }

@@ -35,13 +35,16 @@ impl Build {
     /// # Errors
     /// When the host lacks something, or the configuration or the recipe makes no sense.
     pub fn start(config: Option<&Path>) -> Result<Self> {
-        let config = Config::load(config)?;
+        let loaded = Config::load(config)?;
         let project = Project::find()?;
         let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
+        recipe
+            .with_groups(&loaded.groups)
+            .with_context(|| config.map_or("default.toml".into(), |path| path.display().to_string()))?;
         host::check()?;
         let ui = Progress::new();
         let lock = lock_cache(&project, ui)?;
-        Ok(Self { project, config, recipe, ui, _lock: lock })
+        Ok(Self { project, config: loaded, recipe, ui, _lock: lock })
     }
 
     /// Returns the checkout that is built.
@@ -84,6 +87,7 @@ impl Build {
         let Self { project, config, recipe, ui, .. } = self;
         let programs = guest::build(project, tools, config.epoch, *ui)?;
         let version = packages.engine_version()?;
+        let recipe = &recipe.with_groups(&config.groups)?;
         let inputs = Inputs { project, tools, config, recipe, version: &version, ui: *ui };
         let mut files = packages.files(PackageSet::Engine);
         files.extend(packages.files(PackageSet::Image));

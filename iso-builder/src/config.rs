@@ -31,6 +31,8 @@ pub struct Config {
     pub kernel_package: String,
     /// Packages of the tools tree, without those that they depend on.
     pub tools_packages: Vec<String>,
+    /// Groups of `rootfs/image.toml` that are part of the image.
+    pub groups: Vec<String>,
     /// Kernel command line.
     pub append: String,
     /// zstd level of the packages' layer.
@@ -74,6 +76,7 @@ struct RawConfig {
     engine: RawEngine,
     kernel: RawKernel,
     tools: RawTools,
+    image: RawImage,
     iso: RawIso,
 }
 
@@ -101,6 +104,12 @@ struct RawKernel {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 struct RawTools {
     packages: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct RawImage {
+    groups: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -138,6 +147,7 @@ impl Config {
             engine_packages: user.engine.packages.or(default.engine.packages).expect(set),
             kernel_package: user.kernel.package.or(default.kernel.package).expect(set),
             tools_packages: user.tools.packages.or(default.tools.packages).expect(set),
+            groups: user.image.groups.or(default.image.groups).expect(set),
             append: user.iso.append.or(default.iso.append).expect(set),
             compression_level: user.iso.compression_level.or(default.iso.compression_level).expect(set),
             epoch: user.iso.epoch.or(default.iso.epoch).expect(set),
@@ -196,7 +206,7 @@ mod tests {
             (
                 "unknown table",
                 "[isos]\n",
-                "my.toml:1: unknown field `isos`, expected one of `packages`, `engine`, `kernel`, `tools`, `iso`",
+                "my.toml:1: unknown field `isos`, expected one of `packages`, `engine`, `kernel`, `tools`, `image`, `iso`",
             ),
             (
                 "wrong type",

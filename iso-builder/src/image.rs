@@ -1,13 +1,14 @@
 //! `rootfs/image.toml`: which files of which packages go into the image, and what else is there.
 //!
 //! Nothing is installed: the files named here are taken from the packages, together with the shared
-//! libraries that their ELF headers ask for.
+//! libraries that their ELF headers ask for. Parts that not every image needs are in named groups, which
+//! `image.groups` of the configuration switches on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::document;
 use crate::lock::LockedPackage;
@@ -19,9 +20,11 @@ use crate::tree::{GuestPath, Node, Tree};
 const MODE_MAX: u32 = 0o7777;
 
 /// The recipe of the image, as `rootfs/image.toml` has it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Recipe {
+    #[serde(rename = "group", default)]
+    groups: Vec<Group>,
     #[serde(rename = "component")]
     components: Vec<Component>,
     #[serde(rename = "folder", default)]
@@ -37,19 +40,31 @@ pub struct Recipe {
     hidden_applets: Vec<String>,
 }
 
+/// A part of the image that can be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Group {
+    /// What `image.groups` calls it.
+    pub name: String,
+    /// Who needs it, a few words.
+    pub about: String,
+}
+
 /// Files that serve one purpose.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Component {
     /// What it is for, a few words.
     pub(crate) name: String,
+    /// The group it belongs to; without one it is in every image.
+    group: Option<String>,
     /// `package:/path`; a `*` in the last part of the path stands for any characters.
     pub(crate) files: Vec<PackageFile>,
 }
 
 /// `package:/path` as a value.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct PackageFile {
     pub(crate) package: String,
     pub(crate) path: String,
@@ -68,6 +83,12 @@ impl TryFrom<String> for PackageFile {
     }
 }
 
+impl From<PackageFile> for String {
+    fn from(file: PackageFile) -> Self {
+        format!("{}:{}", file.package, file.path)
+    }
+}
+
 impl PackageFile {
     /// Says whether `path` is meant.
     pub(crate) fn matches(&self, path: &Path) -> bool {
@@ -83,27 +104,30 @@ impl PackageFile {
 }
 
 /// Mode and owner of a folder to make, or of a file that git cannot describe.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Attributes {
     path: PathBuf,
+    group: Option<String>,
     mode: u32,
     #[serde(default)]
     owner: (u32, u32),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Link {
     path: PathBuf,
+    group: Option<String>,
     target: PathBuf,
 }
 
 /// One file made of several, in path order, for instance the certificates to trust.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Bundle {
     pub(crate) path: PathBuf,
+    group: Option<String>,
     pub(crate) of: PackageFile,
 }
 
@@ -120,7 +144,56 @@ impl Recipe {
                 bail!("{}: mode {mode:#o} of {} is above {MODE_MAX:#o}", path.display(), entry.display());
             }
         }
+        recipe.check_groups().with_context(|| format!("reading {}", path.display()))?;
         Ok(recipe)
+    }
+
+    fn check_groups(&self) -> Result<()> {
+        let components = self.components.iter().map(|it| (&it.group, it.name.clone()));
+        let attributes = self.folders.iter().chain(&self.files);
+        let attributes = attributes.map(|it| (&it.group, it.path.display().to_string()));
+        let links = self.links.iter().map(|it| (&it.group, it.path.display().to_string()));
+        let bundles = self.bundles.iter().map(|it| (&it.group, it.path.display().to_string()));
+        for (group, what) in components.chain(attributes).chain(links).chain(bundles) {
+            if let Some(group) = group
+                && !self.groups.iter().any(|known| known.name == *group)
+            {
+                bail!("`{what}` is in group `{group}`, which has no [[group]]");
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns all groups there are, in the order of the file.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Returns the recipe of an image with the groups `on` alone.
+    ///
+    /// # Errors
+    /// When there is no such group; the text lists those that there are.
+    pub fn with_groups(&self, on: &[String]) -> Result<Self> {
+        if let Some(unknown) = on.iter().find(|name| !self.groups.iter().any(|group| group.name == **name)) {
+            let known: Vec<_> = self.groups.iter().map(|group| group.name.as_str()).collect();
+            bail!("image.groups has `{unknown}`, allowed are {}", known.join(", "));
+        }
+        let is_on = |group: &Option<String>| group.as_ref().is_none_or(|name| on.contains(name));
+        let mut recipe = self.clone();
+        recipe.groups.retain(|group| on.contains(&group.name));
+        recipe.components.retain(|it| is_on(&it.group));
+        recipe.folders.retain(|it| is_on(&it.group));
+        recipe.files.retain(|it| is_on(&it.group));
+        recipe.links.retain(|it| is_on(&it.group));
+        recipe.bundles.retain(|it| is_on(&it.group));
+        Ok(recipe)
+    }
+
+    /// Returns the recipe as one text, for the key of what is made of it.
+    #[must_use]
+    pub fn to_key(&self) -> String {
+        serde_json::to_string(self).expect("a recipe has no maps and no floats")
     }
 
     /// Returns the packages named, sorted and each once.
@@ -154,10 +227,10 @@ impl Recipe {
 
     /// Adds the folders and links that no package brings.
     pub fn add_folders_and_links(&self, tree: &mut Tree) {
-        for Attributes { path, mode, owner } in &self.folders {
+        for Attributes { path, mode, owner, .. } in &self.folders {
             tree.insert(GuestPath::new(path), Node::folder(*mode, *owner));
         }
-        for Link { path, target } in &self.links {
+        for Link { path, target, .. } in &self.links {
             // Not GuestPath::new alone: /bin itself is a link, and must not be moved below /usr.
             tree.insert(GuestPath::unmerged(path), Node::symlink(target));
         }
@@ -181,7 +254,7 @@ impl Recipe {
     /// # Errors
     /// When the recipe states them for a file that is not there.
     pub fn apply_attributes(&self, tree: &mut Tree) -> Result<()> {
-        for Attributes { path, mode, owner } in &self.files {
+        for Attributes { path, mode, owner, .. } in &self.files {
             let node = tree.get_mut(&GuestPath::new(path)).with_context(|| {
                 format!("image.toml: setting the mode of {}: no such file", path.display())
             })?;
@@ -223,7 +296,10 @@ mod tests {
             "{no_path}"
         );
         let typo = read("[[component]]\nname = \"a\"\nfile = []\n").unwrap_err().to_string();
-        assert!(typo.contains("image.toml:3: unknown field `file`, expected `name` or `files`"), "{typo}");
+        assert!(
+            typo.contains("image.toml:3: unknown field `file`, expected one of `name`, `group`, `files`"),
+            "{typo}"
+        );
         let mode =
             read("component = []\n[[folder]]\npath = \"/x\"\nmode = 0o10000\n").unwrap_err().to_string();
         assert!(mode.contains("mode 0o10000 of /x is above 0o7777"), "{mode}");
@@ -235,5 +311,31 @@ mod tests {
             "[[component]]\nname = \"a\"\nfiles = [\"b:/x\", \"a:/x\"]\n[[component]]\nname = \"c\"\nfiles = [\"b:/y\"]\n",
         );
         assert_eq!(recipe.unwrap().packages(), ["a", "b"]);
+    }
+
+    const GROUPED: &str = "[[group]]\nname = \"nfs\"\nabout = \"mounts\"\n\
+        [[group]]\nname = \"tape\"\nabout = \"drives\"\n\
+        [[component]]\nname = \"always\"\nfiles = [\"a:/x\"]\n\
+        [[component]]\nname = \"mount.nfs\"\ngroup = \"nfs\"\nfiles = [\"b:/y\"]\n\
+        [[link]]\npath = \"/usr/sbin/mount.nfs4\"\ntarget = \"mount.nfs\"\ngroup = \"nfs\"\n";
+
+    #[test]
+    fn only_groups_that_are_on_take_part() {
+        let recipe = read(GROUPED).unwrap();
+        let with = |on: &[&str]| recipe.with_groups(&on.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(with(&[]).unwrap().packages(), ["a"]);
+        assert_eq!(with(&["tape"]).unwrap().links.len(), 0);
+        assert_eq!(with(&["nfs"]).unwrap().packages(), ["a", "b"]);
+        assert_eq!(with(&["nfs"]).unwrap().links.len(), 1);
+        assert_ne!(with(&[]).unwrap().to_key(), with(&["nfs"]).unwrap().to_key());
+        let error = with(&["nsf"]).unwrap_err().to_string();
+        assert_eq!(error, "image.groups has `nsf`, allowed are nfs, tape");
+    }
+
+    #[test]
+    fn a_part_of_an_unknown_group_is_refused() {
+        let text = GROUPED.replacen("group = \"nfs\"", "group = \"nsf\"", 1);
+        let error = format!("{:#}", read(&text).unwrap_err());
+        assert!(error.ends_with("`mount.nfs` is in group `nsf`, which has no [[group]]"), "{error}");
     }
 }

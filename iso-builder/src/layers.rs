@@ -34,6 +34,9 @@ const TEMPLATES: &str = "rootfs/templates";
 /// Files of ours that are taken as they are.
 const FILES: &str = "rootfs/files";
 
+/// Files of ours that are there when a group is on, each below a folder with the group's name.
+const GROUPS: &str = "rootfs/groups";
+
 /// A squashfs and the name that gives it its place in the stack: a higher name lies above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -61,16 +64,12 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    fn recipe_file(&self) -> PathBuf {
-        self.project.root().join("rootfs/image.toml")
-    }
-
-    fn key(&self, layer: &str, level: u32) -> Result<KeyBuilder> {
-        let key = KeyBuilder::new(layer, REVISION)
+    fn key(&self, layer: &str, level: u32) -> KeyBuilder {
+        KeyBuilder::new(layer, REVISION)
             .text(&self.config.epoch.to_string())
             .text(&level.to_string())
-            .text(&self.tools.key());
-        key.tree(&self.recipe_file())
+            .text(&self.tools.key())
+            .text(&self.recipe.to_key())
     }
 
     /// Packs everything that comes from packages, and the kernel's modules.
@@ -79,7 +78,7 @@ impl Inputs<'_> {
     /// When a file, library or symbol version is missing, or packing fails.
     pub fn base(&self, packages: &[(&LockedPackage, PathBuf)], kernel: &Kernel) -> Result<Layer> {
         let level = self.config.compression_level;
-        let mut key = self.key("base", level)?.text(&kernel.key());
+        let mut key = self.key("base", level).text(&kernel.key());
         for (package, _) in packages {
             key = key.text(&package.sha256);
         }
@@ -106,9 +105,14 @@ impl Inputs<'_> {
     /// When a file cannot be read or packing fails.
     pub fn own(&self, programs: &Path) -> Result<Layer> {
         let root = self.project.root();
-        let mut key = self.key("own", OWN_LEVEL)?.text(self.version).tree(programs)?;
+        let mut key = self.key("own", OWN_LEVEL).text(self.version).tree(programs)?;
         for folder in [FILES, TEMPLATES] {
             key = key.tree(&root.join(folder))?;
+        }
+        let groups = self.recipe.groups().iter().map(|group| root.join(GROUPS).join(&group.name));
+        let groups: Vec<_> = groups.filter(|folder| folder.is_dir()).collect();
+        for folder in &groups {
+            key = key.tree(folder)?;
         }
         let folder =
             step::latest(&self.project.target_folder("layers")?.join("own"), &key.finish(), |part| {
@@ -116,6 +120,9 @@ impl Inputs<'_> {
                 let version = |_: &Path, bytes: Vec<u8>| substitute_version(bytes, self.version);
                 add_folder(&mut tree, &root.join(FILES), Path::new("/"), &|_, bytes| bytes)?;
                 add_folder(&mut tree, &root.join(TEMPLATES), Path::new("/"), &version)?;
+                for folder in &groups {
+                    add_folder(&mut tree, folder, Path::new("/"), &|_, bytes| bytes)?;
+                }
                 for program in guest::PROGRAMS {
                     let file = programs.join(program);
                     let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;

@@ -10,7 +10,7 @@ use crate::digest;
 use crate::document;
 
 /// Version of the file format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a package is for. The order is the order in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -57,6 +57,9 @@ pub struct LockedPackage {
     pub size: u64,
     /// SHA-256 of the .deb in lower-case hex.
     pub sha256: String,
+    /// Groups of `rootfs/image.toml` that need it; none means that every image does.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 /// The two archives of a suite.
@@ -102,13 +105,27 @@ impl LockedPackage {
     }
 }
 
+/// Digests of what was asked for, set by set; another one means that this set must be resolved anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Requests {
+    /// The engine's suites and packages.
+    pub engine: String,
+    /// The packages and groups of `rootfs/image.toml`.
+    pub image: String,
+    /// The package of the kernel's source.
+    pub kernel: String,
+    /// The packages of the tools tree.
+    pub tools: String,
+}
+
 /// The whole lock.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Lock {
     format: u32,
-    /// Digest of what was asked for; another one means the lock must be made anew.
-    pub request: String,
+    /// What was asked for.
+    pub request: Requests,
     /// The suite that the engine came from.
     pub engine_suite: String,
     /// All packages, sorted.
@@ -119,7 +136,7 @@ pub struct Lock {
 impl Lock {
     /// Makes a lock from resolved packages.
     #[must_use]
-    pub fn new(request: String, engine_suite: String, mut packages: Vec<LockedPackage>) -> Self {
+    pub fn new(request: Requests, engine_suite: String, mut packages: Vec<LockedPackage>) -> Self {
         packages.sort();
         packages.dedup();
         Self { format: FORMAT, request, engine_suite, packages }
@@ -160,16 +177,20 @@ impl Lock {
     pub fn to_text(&self) -> String {
         let mut text = String::from("# Written by iso-builder: every package a build uses. Commit it.\n");
         let Self { format, request, engine_suite, packages } = self;
+        let Requests { engine, image, kernel, tools } = request;
         write!(
             text,
-            "format = {format}\nrequest = \"{request}\"\nengine-suite = \"{engine_suite}\"\npackage = [\n"
+            "format = {format}\nrequest = {{ engine = \"{engine}\", image = \"{image}\", \
+             kernel = \"{kernel}\", tools = \"{tools}\" }}\n\
+             engine-suite = \"{engine_suite}\"\npackage = [\n"
         )
         .expect("writing to a String cannot fail");
-        for LockedPackage { set, name, version, archive, path, size, sha256 } in packages {
+        for LockedPackage { set, name, version, archive, path, size, sha256, groups } in packages {
+            let groups = if groups.is_empty() { String::new() } else { format!(", groups = {groups:?}") };
             writeln!(
                 text,
                 "  {{ set = \"{}\", name = \"{name}\", version = \"{version}\", archive = \"{}\", \
-                 path = \"{path}\", size = {size}, sha256 = \"{sha256}\" }},",
+                 path = \"{path}\", size = {size}, sha256 = \"{sha256}\"{groups} }},",
                 set.name(),
                 archive.name()
             )
@@ -228,18 +249,21 @@ mod tests {
             path: format!("pool/main/{name}.deb"),
             size: 7,
             sha256: "0123456789abcdef".repeat(4),
+            groups: Vec::new(),
         }
     }
 
     fn lock(packages: Vec<LockedPackage>) -> Lock {
-        Lock::new("r".into(), "forky".into(), packages)
+        Lock::new(Requests::default(), "forky".into(), packages)
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("boot2docker.lock");
-        let written = lock(vec![package("sudo", "1.9"), package("bash", "1:5.2")]);
+        let mut optional = package("nfs-common", "1:2.8");
+        optional.groups = vec!["nfs".into(), "nfs-server".into()];
+        let written = lock(vec![package("sudo", "1.9"), optional, package("bash", "1:5.2")]);
         std::fs::write(&path, written.to_text()).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), Some(written));
         assert_eq!(Lock::read(&folder.path().join("none")).unwrap(), None);

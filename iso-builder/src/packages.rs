@@ -12,14 +12,14 @@ use crate::apt::{Apt, DownloadError};
 use crate::config::Config;
 use crate::digest::KeyBuilder;
 use crate::image::Recipe;
-use crate::lock::{Lock, LockedPackage, PackageSet};
+use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::{Mirror, MirrorOptions};
 use crate::progress::{Bar, Progress};
 use crate::project::Project;
 use crate::step;
 
 /// Raised when resolving asks for other packages with the same configuration.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Downloads at a time; more make a mirror slower, not faster.
 const DOWNLOADS: usize = 4;
@@ -36,13 +36,16 @@ pub struct LockOptions {
 #[derive(Debug)]
 pub struct Packages {
     lock: Lock,
+    groups: Vec<String>,
     folder: PathBuf,
 }
 
 impl Packages {
-    /// Makes sure that every package of the lock is in the cache, resolving anew where the lock is no use.
+    /// Makes sure that every package of the lock that the build needs is in the cache, resolving anew where
+    /// the lock is no use.
     ///
-    /// Nothing is asked of the network when the lock fits the request and the cache has everything.
+    /// The lock has the packages of all groups of `recipe`; only those of the groups that are on are
+    /// downloaded. Nothing is asked of the network when the lock fits the request and the cache has everything.
     ///
     /// # Errors
     /// When a mirror, a package or the lock is not usable, or `--locked` forbids the change that is needed.
@@ -54,12 +57,13 @@ impl Packages {
         ui: Progress,
     ) -> Result<Self> {
         let fetcher = Fetcher { project, folder: project.cache_folder("debs")?, options: options.0, ui };
-        let request = request(config, recipe);
+        let requests = requests(config, recipe)?;
         let old = Lock::read(&project.lock_file())?;
-        let usable = old.as_ref().filter(|lock| lock.request == request);
+        let finish = |lock| Self { lock, groups: config.groups.clone(), folder: fetcher.folder.clone() };
+        let usable = old.as_ref().filter(|lock| lock.request == requests);
         let reason = match usable {
-            Some(lock) => match fetcher.fetch(&config.suite, &lock.packages)? {
-                Fetched::All => return Ok(Self { lock: lock.clone(), folder: fetcher.folder }),
+            Some(lock) => match fetcher.fetch(&config.suite, &needed(lock, &config.groups))? {
+                Fetched::All => return Ok(finish(lock.clone())),
                 Fetched::Gone(url) => format!("{url} is no longer on the mirror"),
             },
             None if old.is_some() => "other packages are asked for than it holds".to_owned(),
@@ -69,18 +73,22 @@ impl Packages {
             bail!("using {}: {reason}, and --locked forbids to resolve anew", project.lock_file().display());
         }
         ui.note(&format!("resolving packages anew: {}: {reason}", project.lock_file().display()));
-        let lock = fetcher.resolve(config, recipe, request)?;
+        let lock = Resolver { fetcher: &fetcher, config, recipe, old: old.as_ref() }.resolve(requests)?;
         for line in old.iter().flat_map(|old| lock.changes_since(old)) {
             ui.note(&format!("  {line}"));
         }
         step::write_atomically(&project.lock_file(), lock.to_text().as_bytes())?;
-        Ok(Self { lock, folder: fetcher.folder })
+        Ok(finish(lock))
     }
 
-    /// Returns the packages of one set and where they are.
+    /// Returns the packages of one set that the build needs, and where they are.
     #[must_use]
     pub fn files(&self, set: PackageSet) -> Vec<(&LockedPackage, PathBuf)> {
-        self.lock.set(set).map(|package| (package, self.folder.join(package.file_name()))).collect()
+        self.lock
+            .set(set)
+            .filter(|package| is_needed(package, &self.groups))
+            .map(|package| (package, self.folder.join(package.file_name())))
+            .collect()
     }
 
     /// Returns the engine's version as users write it, for instance `28.5.2`.
@@ -102,12 +110,33 @@ fn upstream_version(version: &str) -> &str {
     version.split(['+', '~']).next().unwrap_or(version)
 }
 
-fn request(config: &Config, recipe: &Recipe) -> String {
-    let mut key = KeyBuilder::new("packages", REVISION).text(&config.suite).text(&config.kernel_package);
-    for list in [&config.engine_suites, &config.engine_packages, &config.tools_packages, &recipe.packages()] {
-        key = list.iter().fold(key.text(&list.len().to_string()), |key, name| key.text(name));
+fn is_needed(package: &LockedPackage, groups: &[String]) -> bool {
+    package.groups.is_empty() || package.groups.iter().any(|group| groups.contains(group))
+}
+
+fn needed(lock: &Lock, groups: &[String]) -> Vec<LockedPackage> {
+    lock.packages.iter().filter(|package| is_needed(package, groups)).cloned().collect()
+}
+
+fn requests(config: &Config, recipe: &Recipe) -> Result<Requests> {
+    let list = |key: KeyBuilder, names: &[String]| {
+        names.iter().fold(key.text(&names.len().to_string()), |key, name| key.text(name))
+    };
+    let key = |set: PackageSet| KeyBuilder::new(set.name(), REVISION).text(&config.suite);
+    // The engine's libraries are part of the image's set.
+    let mut image = list(key(PackageSet::Image), &config.engine_packages);
+    image = list(image, &recipe.with_groups(&[])?.packages());
+    for group in recipe.groups() {
+        let alone = recipe.with_groups(std::slice::from_ref(&group.name))?;
+        image = list(image.text(&group.name), &alone.packages());
     }
-    key.finish()
+    let engine = list(key(PackageSet::Engine), &config.engine_suites);
+    Ok(Requests {
+        engine: list(engine, &config.engine_packages).finish(),
+        image: image.finish(),
+        kernel: key(PackageSet::Kernel).text(&config.kernel_package).finish(),
+        tools: list(key(PackageSet::Tools), &config.tools_packages).finish(),
+    })
 }
 
 struct Fetcher<'a> {
@@ -134,52 +163,6 @@ impl Fetcher<'_> {
             ));
         }
         Ok(())
-    }
-
-    fn resolve(&self, config: &Config, recipe: &Recipe, request: String) -> Result<Lock> {
-        let mirror = Mirror::discover(self.options)?;
-        let base = self.apt(&config.suite, &mirror)?;
-        let bar = self.ui.spinner("reading the package indexes");
-        self.update(&base, &config.suite, config)?;
-        let engine_names: BTreeSet<_> = config.engine_packages.iter().collect();
-        // The engine's own packages join the request so that their libraries are part of the base.
-        let mut image_names = recipe.packages();
-        image_names.extend(config.engine_packages.iter().cloned());
-        let mut image = base.resolve(PackageSet::Image, &image_names)?;
-        image.retain(|package| !engine_names.contains(&package.name));
-        let mut packages = base.resolve(PackageSet::Tools, &config.tools_packages)?;
-        let kernel = base.resolve(PackageSet::Kernel, std::slice::from_ref(&config.kernel_package))?;
-        packages.extend(kernel.into_iter().filter(|package| package.name == config.kernel_package));
-        packages.extend(image.iter().cloned());
-        drop(bar);
-        let mut refused = Vec::new();
-        for suite in &config.engine_suites {
-            let apt = self.apt(suite, &mirror)?;
-            self.update(&apt, suite, config)?;
-            let mut engine = apt.resolve(PackageSet::Engine, &config.engine_packages)?;
-            engine.retain(|package| engine_names.contains(&package.name));
-            let candidate: Vec<_> = engine.into_iter().chain(image.iter().cloned()).collect();
-            if let Fetched::Gone(url) = self.fetch(suite, &candidate)? {
-                bail!("downloading {url}: the mirror lists it but does not have it; try again later");
-            }
-            let files: Vec<_> =
-                candidate.iter().map(|package| (package, self.folder.join(package.file_name()))).collect();
-            match recipe.select(&files, self.ui) {
-                Ok(_) => {
-                    packages.extend(candidate);
-                    let lock = Lock::new(request, suite.clone(), packages);
-                    if let Fetched::Gone(url) = self.fetch(&config.suite, &lock.packages)? {
-                        bail!("downloading {url}: the mirror lists it but does not have it; try again later");
-                    }
-                    return Ok(lock);
-                }
-                Err(error) => {
-                    self.ui.note(&format!("the engine of suite {suite} does not fit: {error:#}"));
-                    refused.push(format!("{suite}: {error:#}"));
-                }
-            }
-        }
-        bail!("choosing an engine that runs on suite {}: {}", config.suite, refused.join("; "))
     }
 
     /// Downloads what the cache lacks. Every file is checked before it gets its final name.
@@ -215,6 +198,123 @@ impl Fetcher<'_> {
                 Err(error) => Err(error),
             },
         }
+    }
+}
+
+/// Makes a new lock. What the old one has for the same request stays; the rest keeps its version if it can.
+struct Resolver<'a> {
+    fetcher: &'a Fetcher<'a>,
+    config: &'a Config,
+    recipe: &'a Recipe,
+    old: Option<&'a Lock>,
+}
+
+impl Resolver<'_> {
+    fn resolve(&self, requests: Requests) -> Result<Lock> {
+        let Self { fetcher, config, .. } = self;
+        let mirror = Mirror::discover(fetcher.options)?;
+        let base = fetcher.apt(&config.suite, &mirror)?;
+        let bar = fetcher.ui.spinner("reading the package indexes");
+        fetcher.update(&base, &config.suite, config)?;
+        let mut packages = self
+            .kept(PackageSet::Tools, |old| old.tools == requests.tools)
+            .map_or_else(|| base.resolve(PackageSet::Tools, &config.tools_packages), Ok)?;
+        packages.extend(
+            self.kept(PackageSet::Kernel, |old| old.kernel == requests.kernel)
+                .map_or_else(|| self.kernel(&base), Ok)?,
+        );
+        let image = self
+            .kept(PackageSet::Image, |old| old.image == requests.image)
+            .map_or_else(|| self.image(&base), Ok)?;
+        drop(bar);
+        let (suite, engine) = self.engine(&requests, &image, &mirror)?;
+        packages.extend(image);
+        packages.extend(engine);
+        let lock = Lock::new(requests, suite, packages);
+        if let Fetched::Gone(url) = fetcher.fetch(&config.suite, &lock.packages)? {
+            bail!("downloading {url}: the mirror lists it but does not have it; try again later");
+        }
+        Ok(lock)
+    }
+
+    /// Returns what the old lock has of a set, when the same was asked for.
+    fn kept(&self, set: PackageSet, is_same: impl Fn(&Requests) -> bool) -> Option<Vec<LockedPackage>> {
+        let old = self.old.filter(|old| is_same(&old.request))?;
+        Some(old.set(set).cloned().collect())
+    }
+
+    fn kernel(&self, base: &Apt<'_>) -> Result<Vec<LockedPackage>> {
+        let name = &self.config.kernel_package;
+        let mut packages = base.resolve(PackageSet::Kernel, std::slice::from_ref(name))?;
+        packages.retain(|package| package.name == *name);
+        Ok(packages)
+    }
+
+    /// Resolves what every image needs, then what each group adds to that.
+    fn image(&self, base: &Apt<'_>) -> Result<Vec<LockedPackage>> {
+        base.prefer(&self.old.map_or_else(Vec::new, |old| old.set(PackageSet::Image).collect()))?;
+        // The engine's own packages join the request so that their libraries are part of the base.
+        let with = |recipe: &Recipe| {
+            let names: Vec<_> =
+                recipe.packages().into_iter().chain(self.config.engine_packages.iter().cloned()).collect();
+            let mut packages = base.resolve(PackageSet::Image, &names)?;
+            packages.retain(|package| !self.config.engine_packages.contains(&package.name));
+            anyhow::Ok(packages)
+        };
+        let mut packages = with(&self.recipe.with_groups(&[])?)?;
+        let everywhere: BTreeSet<_> = packages.iter().map(|package| package.name.clone()).collect();
+        for group in self.recipe.groups() {
+            let alone = self.recipe.with_groups(std::slice::from_ref(&group.name))?;
+            for package in with(&alone)? {
+                if everywhere.contains(&package.name) {
+                    continue;
+                }
+                match packages.iter_mut().find(|known| known.name == package.name) {
+                    Some(known) => known.groups.push(group.name.clone()),
+                    None => packages.push(LockedPackage { groups: vec![group.name.clone()], ..package }),
+                }
+            }
+        }
+        base.prefer(&[])?;
+        Ok(packages)
+    }
+
+    /// Returns the first engine that runs on the image's libraries, and its suite.
+    fn engine(
+        &self,
+        requests: &Requests,
+        image: &[LockedPackage],
+        mirror: &Mirror,
+    ) -> Result<(String, Vec<LockedPackage>)> {
+        let Self { fetcher, config, recipe, old } = self;
+        let kept = self.kept(PackageSet::Engine, |old| old.engine == requests.engine).zip(*old);
+        let mut refused = Vec::new();
+        for suite in &config.engine_suites {
+            let engine = match &kept {
+                Some((engine, old)) if old.engine_suite == *suite => engine.clone(),
+                _ => {
+                    let apt = fetcher.apt(suite, mirror)?;
+                    fetcher.update(&apt, suite, config)?;
+                    let mut engine = apt.resolve(PackageSet::Engine, &config.engine_packages)?;
+                    engine.retain(|package| config.engine_packages.contains(&package.name));
+                    engine
+                }
+            };
+            let candidate: Vec<_> = engine.iter().cloned().chain(image.iter().cloned()).collect();
+            if let Fetched::Gone(url) = fetcher.fetch(suite, &candidate)? {
+                bail!("downloading {url}: the mirror lists it but does not have it; try again later");
+            }
+            let files: Vec<_> =
+                candidate.iter().map(|package| (package, fetcher.folder.join(package.file_name()))).collect();
+            match recipe.select(&files, fetcher.ui) {
+                Ok(_) => return Ok((suite.clone(), engine)),
+                Err(error) => {
+                    fetcher.ui.note(&format!("the engine of suite {suite} does not fit: {error:#}"));
+                    refused.push(format!("{suite}: {error:#}"));
+                }
+            }
+        }
+        bail!("choosing an engine that runs on suite {}: {}", config.suite, refused.join("; "))
     }
 }
 

@@ -70,6 +70,14 @@ fn an_unknown_key_is_named_with_file_line_and_the_allowed_keys() {
 }
 
 #[test]
+fn an_unknown_group_is_named_with_the_file() {
+    let checkout = Checkout::new();
+    fs::write(checkout.path("my.toml"), "[image]\ngroups = [\"no-such\"]\n").unwrap();
+    let line = checkout.refuse(&["--config", "my.toml"]);
+    assert!(line.starts_with("iso-builder: my.toml: image.groups has `no-such`, allowed are "), "{line}");
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_refused_before_any_work() {
     let checkout = Checkout::new();
     let line = checkout.refuse(&["-o", "no/such/folder/my.iso"]);
@@ -127,7 +135,7 @@ fn a_package_that_left_the_mirror_is_an_error_with_locked() {
 #[test]
 fn a_damaged_lock_is_named_with_its_fix() {
     let checkout = Checkout::new();
-    fs::write(checkout.path("boot2docker.lock"), "format = 1\n").unwrap();
+    fs::write(checkout.path("boot2docker.lock"), "format = 2\n").unwrap();
     let line = checkout.refuse(&["fetch"]);
     assert!(line.starts_with("iso-builder: reading the lock (remove it to resolve anew): "), "{line}");
     assert!(line.ends_with("boot2docker.lock:1: missing field `request`"), "{line}");
