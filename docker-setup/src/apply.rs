@@ -4,15 +4,22 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use b2d_sys::contract::{DOCKER_HOME, DOCKER_UID, DOCKERD_ARGS, DOCKERD_ENV, RUN_DIR, STAFF_GID};
-use b2d_sys::effects::files::{ensure_dir, replace_symlink, write_atomic};
+use b2d_sys::contract::{
+    CROND_ARGS, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID, DOCKERD_ARGS, MOTD_DIR, PROFILE_ENV,
+    PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID,
+};
+use b2d_sys::effects::console;
+use b2d_sys::effects::files::{ensure_dir, remove_if_exists, replace_symlink, write_atomic};
 
 use crate::facts::{BUNDLE, ETC_DOCKER};
 use crate::issue::{self, Issued, Purpose};
 use crate::plan::Plan;
+use crate::settings::Settings;
 use crate::tls::Issue;
 
 const USER: Option<(u32, u32)> = Some((DOCKER_UID, STAFF_GID));
+/// The log's name in boot2docker's releases of 2018 to 2020.
+const LATER_LOG: &str = "/var/lib/boot2docker/log/docker.log";
 /// Where docker clients of user docker, and boot2docker-cli, look for certificates.
 const USER_DIR: &str = ".docker";
 
@@ -21,8 +28,9 @@ const USER_DIR: &str = ".docker";
 /// # Errors
 /// When dockerd's arguments cannot be written: then it must not be started.
 pub fn apply(plan: &Plan) -> Result<bool> {
+    tell("docker", &plan.notes);
     let has_tls = reported("certificates", make_certificates(plan));
-    let mut is_complete = has_tls;
+    let mut is_complete = has_tls & publish(&plan.settings);
     is_complete &= reported("certificates for user docker", copy_for_user(plan));
     is_complete &= reported("list of authorities", write_bundle(plan));
     is_complete &= reported(ETC_DOCKER, link_etc_docker(plan));
@@ -30,11 +38,63 @@ pub fn apply(plan: &Plan) -> Result<bool> {
     if !has_tls {
         log::error!("docker will listen on its local socket only");
     }
-    ensure_dir(Path::new(RUN_DIR), 0o755, None)?;
-    write_atomic(Path::new(DOCKERD_ENV), plan.environment.as_bytes(), 0o600, None)?;
     let lines: String = arguments.iter().flat_map(|argument| [argument.as_str(), "\n"]).collect();
     write_atomic(Path::new(DOCKERD_ARGS), lines.as_bytes(), 0o644, None)?;
     Ok(is_complete)
+}
+
+/// Writes what others than dockerd read; returns whether everything succeeded. Each failure was logged.
+pub fn publish(settings: &Settings) -> bool {
+    tell("profile", &settings.notes);
+    let write = |path: &str, text: &str, mode, owner| -> Result<()> {
+        let path = Path::new(path);
+        ensure_dir(path.parent().unwrap_or(path), 0o755, None)?;
+        write_atomic(path, text.as_bytes(), mode, owner)
+    };
+    let wanted = |path: &str, text: Option<&str>| match text {
+        Some(text) => write(path, text, 0o644, None),
+        None => remove_if_exists(Path::new(path)).with_context(|| format!("removing {path}")),
+    };
+    let limits = Some(settings.limits.as_str()).filter(|limits| !limits.is_empty());
+    let outcomes = [
+        // Passwords of proxies are in them.
+        ("environment", write(PROFILE_ENV, &settings.environment, 0o600, None)),
+        ("shells' environment", write(PROFILE_SCRIPT, &settings.script, 0o640, Some((0, STAFF_GID)))),
+        ("time servers", wanted(PROFILE_TIME_SOURCES, settings.time_sources.as_deref())),
+        ("limits", wanted(DAEMON_LIMITS, limits)),
+        ("crond's arguments", write(CROND_ARGS, &settings.crond_args, 0o644, None)),
+        ("docker's log", link_log(&settings.log_file)),
+    ];
+    outcomes.into_iter().fold(true, |is_complete, (what, outcome)| reported(what, outcome) & is_complete)
+}
+
+/// boot2docker's last releases kept the log in a folder of logs: that name stays, unless a log of theirs is there.
+fn link_log(log_file: &Path) -> Result<()> {
+    ensure_dir(log_file.parent().unwrap_or(log_file), 0o755, None)?;
+    for link in [Path::new(DOCKER_LOG_LINK), Path::new(LATER_LOG)] {
+        let is_free = fs::symlink_metadata(link).map_or(true, |meta| meta.is_symlink());
+        if is_free && link != log_file && link.parent().is_some_and(Path::is_dir) {
+            replace_symlink(log_file, link)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells on the consoles what was not told before, and at logins as long as it is true.
+fn tell(subject: &str, notes: &[String]) {
+    let path = Path::new(MOTD_DIR).join(subject);
+    let known = fs::read_to_string(&path).unwrap_or_default();
+    notes.iter().for_each(|note| log::warn!("{note}"));
+    let news: Vec<String> = notes.iter().filter(|note| !known.lines().any(|k| k == *note)).cloned().collect();
+    console::say(&news);
+    let keep = || match notes {
+        [] => remove_if_exists(&path).with_context(|| format!("removing {}", path.display())),
+        _ => {
+            ensure_dir(Path::new(MOTD_DIR), 0o755, None)?;
+            write_atomic(&path, (notes.join("\n") + "\n").as_bytes(), 0o644, None)
+        }
+    };
+    reported("message of the day", keep());
 }
 
 fn reported(what: &str, result: Result<()>) -> bool {

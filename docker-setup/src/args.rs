@@ -1,4 +1,4 @@
-//! dockerd's command line and environment. Pure.
+//! dockerd's command line. Pure.
 
 use std::path::Path;
 
@@ -70,29 +70,16 @@ fn storage_driver(profile: &Profile, data_fstype: &str, notes: &mut Vec<String>)
     }
 }
 
-/// Returns `KEY=value` lines; a value of several lines has no place in them and is named in the notes.
-pub fn environment(profile: &Profile, notes: &mut Vec<String>) -> String {
-    let mut lines = String::new();
-    for (name, value) in &profile.exported {
-        if value.contains('\n') {
-            notes.push(format!("exported {name} has several lines and is not given to dockerd"));
-        } else {
-            lines.push_str(&format!("{name}={value}\n"));
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::shell::Evaluated;
 
-    fn profile(storage: &str, exported: &[(&str, &str)], extra: &[&str]) -> Profile {
+    fn profile(storage: &str, extra: &[&str]) -> Profile {
         Profile::new(&Evaluated {
             variables: [("DOCKER_STORAGE".to_owned(), storage.to_owned())].into(),
             words: [("EXTRA_ARGS".to_owned(), extra.iter().map(ToString::to_string).collect())].into(),
-            exported: exported.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            ..Evaluated::default()
         })
     }
 
@@ -110,7 +97,7 @@ mod tests {
 
     #[test]
     fn hosts_are_arguments_of_their_own_and_extra_ones_come_last() {
-        let args = arguments(&profile("", &[], &["--dns", "1.1.1.1"]), Some(&tls()), "ext4", &mut vec![]);
+        let args = arguments(&profile("", &["--dns", "1.1.1.1"]), Some(&tls()), "ext4", &mut vec![]);
         let expected = "--data-root /var/lib/docker --pidfile /var/run/docker.pid \
             --containerd /run/containerd/containerd.sock -H unix:///var/run/docker.sock -H tcp://0.0.0.0:2376 \
             --tlsverify --tlscacert=/t/ca.pem --tlscert=/t/server.pem --tlskey=/t/serverkey.pem --dns 1.1.1.1";
@@ -119,7 +106,7 @@ mod tests {
 
     #[test]
     fn without_tls_material_nothing_listens_on_tcp() {
-        let args = arguments(&profile("", &[], &[]), None, "ext4", &mut vec![]);
+        let args = arguments(&profile("", &[]), None, "ext4", &mut vec![]);
         assert!(!args.iter().any(|arg| arg.contains("tcp") || arg.contains("tls")), "{args:?}");
     }
 
@@ -133,16 +120,8 @@ mod tests {
         ];
         for (storage, fstype, expected, note_count) in rows {
             let mut notes = Vec::new();
-            let driver = storage_driver(&profile(storage, &[], &[]), fstype, &mut notes);
+            let driver = storage_driver(&profile(storage, &[]), fstype, &mut notes);
             assert_eq!((driver.as_deref(), notes.len()), (expected, note_count), "{storage} on {fstype}");
         }
-    }
-
-    #[test]
-    fn environment_is_one_variable_a_line() {
-        let mut notes = Vec::new();
-        let profile = profile("", &[("B", "x y"), ("A", "1\n2"), ("HTTP_PROXY", "http://p")], &[]);
-        assert_eq!(environment(&profile, &mut notes), "B=x y\nHTTP_PROXY=http://p\n");
-        assert_eq!(notes, ["exported A has several lines and is not given to dockerd"]);
     }
 }

@@ -15,13 +15,15 @@ use nix::unistd::gethostname;
 
 use crate::certificate::{Pair, inspect};
 use crate::profile::{Profile, TlsFile};
-use crate::shell;
+use crate::shell::{self, Evaluated};
 use crate::tls::TlsFacts;
 
 /// Made with the image, so its date is the image's.
 const IMAGE_FILE: &str = "/etc/os-release";
 /// The list of authorities that programs in the guest trust.
 pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Of what a profile prints, enough to recognise it in the log.
+const PRINTED_LINES: usize = 3;
 /// dockerd's own configuration directory.
 pub const ETC_DOCKER: &str = "/etc/docker";
 
@@ -49,14 +51,7 @@ pub struct Facts {
 /// # Errors
 /// When a file exists but cannot be read. A bad profile is a fact, not an error.
 pub fn read() -> Result<Facts> {
-    let (evaluated, profile_error) = match Path::new(PROFILE).exists() {
-        false => (shell::Evaluated::default(), None),
-        true => match shell::evaluate(Path::new(PROFILE)) {
-            Ok(evaluated) => (evaluated, None),
-            Err(error) => (shell::Evaluated::default(), Some(format!("{error:#}"))),
-        },
-    };
-    let profile = Profile::new(&evaluated);
+    let (profile, profile_error) = read_profile();
     let data_disk = text(Path::new(DATA_DISK_FILE))?.unwrap_or_default();
     let fstype = data_disk.lines().find_map(|line| line.strip_prefix("FSTYPE="));
     Ok(Facts {
@@ -68,6 +63,21 @@ pub fn read() -> Result<Facts> {
         extra_certificates: certificates_in(Path::new(CERTS_DIR))?,
         has_own_etc_docker: has_content(Path::new(ETC_DOCKER)),
     })
+}
+
+/// Returns the settings, boot2docker's defaults if the profile cannot be evaluated, and then why it cannot.
+pub fn read_profile() -> (Profile, Option<String>) {
+    let path = Path::new(PROFILE);
+    if !path.exists() {
+        return (Profile::new(&Evaluated::default()), None);
+    }
+    match shell::evaluate(path) {
+        Ok(evaluated) => {
+            evaluated.printed.lines().take(PRINTED_LINES).for_each(|line| log::info!("profile says {line:?}"));
+            (Profile::new(&evaluated), None)
+        }
+        Err(error) => (Profile::new(&Evaluated::default()), Some(format!("{error:#}"))),
+    }
 }
 
 fn tls_facts(profile: &Profile) -> Result<TlsFacts> {

@@ -4,29 +4,42 @@ mod apply;
 mod args;
 mod bundle;
 mod certificate;
+mod exports;
 mod facts;
 mod issue;
 mod plan;
 mod profile;
+mod renew;
+mod settings;
 mod shell;
 mod tls;
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use b2d_sys::contract::RUN_DIR;
+use b2d_sys::effects::files::ensure_dir;
 
 const USAGE: &str = "\
 usage: docker-setup [--dry-run]
+       docker-setup profile
+       docker-setup addresses-changed
 
 Evaluates /var/lib/boot2docker/profile, makes or renews the TLS certificates in
 /var/lib/boot2docker/tls, adds /var/lib/boot2docker/certs to the system's list
-of authorities, and writes dockerd's arguments and environment to
-/run/boot2docker/dockerd.args and dockerd.env. Safe to run at any time; dockerd
-sees changes when it is started again.
+of authorities, and writes dockerd's arguments to /run/boot2docker/dockerd.args.
+Safe to run at any time; dockerd sees changes when it is started again.
 
-  --dry-run   print settings and plan, change nothing
-  --help      print this text
+  --dry-run           print settings and plan, change nothing
+  profile             write only what others read of the profile: variables for
+                      services, hooks and shells, time servers, limits
+  addresses-changed   return at once; in the background, if the server's
+                      certificate lacks an address or name of this machine,
+                      make another and restart docker
+  --help              print this text
 ";
 
 fn main() -> ExitCode {
@@ -35,8 +48,11 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
-        ["--dry-run"] => run(true),
-        [] => run(false),
+        ["--dry-run"] => show(),
+        [] => lock().and_then(|_lock| set_up()),
+        ["profile"] => lock().and_then(|_lock| settle_profile()),
+        ["addresses-changed"] => renew::in_background(),
+        [renew::IN_FOREGROUND] => lock().and_then(renew::now),
         [other, ..] => Err(anyhow!("unknown argument {other:?}; see docker-setup --help")),
     };
     match result {
@@ -48,17 +64,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(is_dry: bool) -> Result<()> {
+fn show() -> Result<()> {
     let facts = facts::read()?;
-    let plan = plan::plan(&facts);
-    if is_dry {
-        return Ok(write!(io::stdout(), "{}{plan}", facts.profile)?);
-    }
-    for note in &plan.notes {
-        log::warn!("{note}");
-    }
-    if !apply::apply(&plan)? {
+    Ok(write!(io::stdout(), "{}{}", facts.profile, plan::plan(&facts))?)
+}
+
+fn set_up() -> Result<()> {
+    if !apply::apply(&plan::plan(&facts::read()?))? {
         bail!("not everything was done; docker can be started all the same");
     }
     Ok(())
+}
+
+fn settle_profile() -> Result<()> {
+    let (profile, error) = facts::read_profile();
+    if !apply::publish(&settings::settings(&profile, error.as_deref())) {
+        bail!("not everything was done");
+    }
+    Ok(())
+}
+
+/// Waits for others of us to end. The kernel ends the lock with the process.
+fn lock() -> Result<File> {
+    ensure_dir(Path::new(RUN_DIR), 0o755, None)?;
+    let lock = File::create(renew::LOCK).with_context(|| format!("opening {}", renew::LOCK))?;
+    lock.lock().with_context(|| format!("locking {}", renew::LOCK))?;
+    Ok(lock)
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use b2d_sys::contract::STATE_DIR;
 
-use crate::args::{arguments, environment};
+use crate::args::arguments;
 use crate::bundle;
 use crate::facts::Facts;
 use crate::profile::Tls;
+use crate::settings::{Settings, settings};
 use crate::tls::{self, TlsPlan};
 
 /// What is to be done and said.
@@ -28,24 +29,21 @@ pub struct Plan {
     pub arguments: Vec<String>,
     /// The same without TCP, for when the TLS files cannot be made.
     pub local_arguments: Vec<String>,
-    /// dockerd's environment as `KEY=value` lines.
-    pub environment: String,
+    /// What is there for others than dockerd.
+    pub settings: Settings,
 }
 
 /// Returns the plan.
 pub fn plan(facts: &Facts) -> Plan {
     let profile = &facts.profile;
-    let mut notes: Vec<String> = facts.profile_error.iter().cloned().collect();
-    if !notes.is_empty() {
-        notes.push("docker starts as if there was no profile".to_owned());
-    }
+    let settings = settings(profile, facts.profile_error.as_deref());
+    let mut notes = Vec::new();
     if profile.tls == Tls::Off && profile.hosts.iter().any(|host| host.starts_with("tcp://")) {
         notes.push("DOCKER_TLS=no: whoever reaches this machine's network is root on it".to_owned());
     }
     notes.extend(absent_files(facts));
     let tls = tls::plan(profile, &facts.tls);
     let arguments = arguments(profile, Some(&tls), &facts.data_fstype, &mut notes);
-    let environment = environment(profile, &mut notes);
     let base = facts.bundle.as_deref().unwrap_or_default();
     let bundle = bundle::extend(base, &facts.extra_certificates, &mut notes);
     // The notes about storage were made above.
@@ -57,7 +55,7 @@ pub fn plan(facts: &Facts) -> Plan {
         etc_docker: (!facts.has_own_etc_docker).then(|| PathBuf::from(STATE_DIR).join("etc/docker")),
         arguments,
         local_arguments,
-        environment,
+        settings,
         notes,
     }
 }
@@ -89,9 +87,7 @@ impl fmt::Display for Plan {
         if let Some(target) = &self.etc_docker {
             writeln!(f, "link /etc/docker -> {}", target.display())?;
         }
-        // Values may be passwords of a proxy: names only.
-        let names: Vec<&str> = self.environment.lines().filter_map(|line| line.split('=').next()).collect();
-        writeln!(f, "environment {}", names.join(" "))?;
+        write!(f, "{}", self.settings)?;
         writeln!(f, "dockerd {}", self.arguments.join(" "))
     }
 }

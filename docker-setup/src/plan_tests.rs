@@ -49,7 +49,7 @@ fn open_listener_and_broken_profile_are_said_aloud() {
     open.has_own_etc_docker = true;
     assert_golden("open", &plan(&open));
     let broken = Facts { profile_error: Some("line 3: syntax error".into()), ..facts(&Evaluated::default()) };
-    assert_eq!(plan(&broken).notes, ["line 3: syntax error", "docker starts as if there was no profile"]);
+    assert_eq!(plan(&broken).settings.notes, ["line 3: syntax error", "docker starts as if there was no profile"]);
 }
 
 #[test]
@@ -63,6 +63,8 @@ fn named_files_that_do_not_exist_are_said() {
 fn secrets_in_the_environment_are_not_printed() {
     let exported = [("HTTP_PROXY".to_owned(), "http://me:secret@proxy".to_owned())].into();
     let plan = plan(&facts(&Evaluated { exported, ..Evaluated::default() }));
-    assert_eq!(plan.environment, "HTTP_PROXY=http://me:secret@proxy\n");
-    assert!(plan.to_string().contains("environment HTTP_PROXY\n") && !plan.to_string().contains("secret"));
+    let line = "http_proxy=http://me:secret@proxy\n";
+    assert_eq!(plan.settings.environment, format!("HTTP_PROXY=http://me:secret@proxy\n{line}"));
+    let text = plan.to_string();
+    assert!(text.contains("environment HTTP_PROXY http_proxy\n") && !text.contains("secret"));
 }

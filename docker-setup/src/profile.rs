@@ -14,7 +14,8 @@ const PLAIN_PORT: u16 = 2375;
 const ORG: &str = "Boot2Docker";
 /// Interfaces whose addresses the server certificate names.
 const CERT_INTERFACES: &[&str] = &["eth0", "eth1"];
-const ULIMITS: &str = "1048576";
+/// The kernel's own ceiling (`fs.nr_open`), which boot2docker used as well.
+pub const MOST_OPEN_FILES: u64 = 1_048_576;
 const LOGFILE: &str = "/var/lib/boot2docker/docker.log";
 const CROND_LOGLEVEL: &str = "8";
 
@@ -73,15 +74,15 @@ pub struct Profile {
     pub server_org: String,
     /// `CAORG`: organisation of the authority. Default: `ORG` with `CA` appended.
     pub ca_org: String,
-    /// `DOCKER_ULIMITS`: open files and processes of dockerd. Default: [`ULIMITS`].
-    pub ulimits: String,
+    /// `DOCKER_ULIMITS`: open files and processes of the daemons and so of containers, as the profile has it.
+    pub ulimits: Option<String>,
     /// `DOCKER_LOGFILE`. Default: [`LOGFILE`].
-    pub log_file: String,
+    pub log_file: PathBuf,
     /// `NTP_SERVER`; None if not set, a blank turns time synchronisation off.
     pub ntp_server: Option<String>,
     /// `CROND_LOGLEVEL`. Default: [`CROND_LOGLEVEL`].
     pub crond_loglevel: String,
-    /// Variables for dockerd's environment, such as proxies.
+    /// Variables for everybody's environment, such as proxies.
     pub exported: BTreeMap<String, String>,
 }
 
@@ -98,7 +99,7 @@ impl Profile {
         let interfaces = Some(words("CERT_INTERFACES")).filter(|names| !names.is_empty());
         Self {
             extra_args: words("EXTRA_ARGS"),
-            hosts: hosts(&words("DOCKER_HOST"), tls),
+            hosts: hosts(&words("DOCKER_HOST"), tls, get("DOCKER_REMOTE").as_deref() != Some("no")),
             tls,
             storage: get("DOCKER_STORAGE").filter(|driver| driver != "auto"),
             data_root: get("DOCKER_DIR").map_or_else(|| PathBuf::from(DOCKER_DIR), PathBuf::from),
@@ -113,8 +114,8 @@ impl Profile {
             server_org: get("SERVERORG").unwrap_or_else(|| org.clone()),
             ca_org: get("CAORG").unwrap_or_else(|| format!("{org}CA")),
             org,
-            ulimits: get("DOCKER_ULIMITS").unwrap_or_else(|| ULIMITS.to_owned()),
-            log_file: get("DOCKER_LOGFILE").unwrap_or_else(|| LOGFILE.to_owned()),
+            ulimits: get("DOCKER_ULIMITS"),
+            log_file: get("DOCKER_LOGFILE").map_or_else(|| PathBuf::from(LOGFILE), PathBuf::from),
             ntp_server: get("NTP_SERVER"),
             crond_loglevel: get("CROND_LOGLEVEL").unwrap_or_else(|| CROND_LOGLEVEL.to_owned()),
             exported: evaluated.exported.clone(),
@@ -134,8 +135,9 @@ fn tls(words: &[String]) -> Tls {
 }
 
 /// Returns the addresses besides the local socket. With TLS the port is 2376 on all interfaces, whatever TCP address the
-/// profile names, as boot2docker always did: Docker Machine looks for it there.
-fn hosts(words: &[String], tls: Tls) -> Vec<String> {
+/// profile names, as boot2docker always did: Docker Machine looks for it there, before it has written any profile.
+/// `DOCKER_REMOTE=no` leaves out every TCP address.
+fn hosts(words: &[String], tls: Tls, is_remote: bool) -> Vec<String> {
     let is_tcp = |host: &String| host.starts_with("tcp://");
     let flags = ["--host=", "-H=", "-H"];
     let strip =
@@ -147,7 +149,9 @@ fn hosts(words: &[String], tls: Tls) -> Vec<String> {
     } else if words.is_empty() {
         tcp = vec![format!("tcp://0.0.0.0:{PLAIN_PORT}")];
     }
-    hosts.append(&mut tcp);
+    if is_remote {
+        hosts.append(&mut tcp);
+    }
     hosts
 }
 
@@ -167,7 +171,8 @@ impl fmt::Display for Profile {
             self.data_root.display(),
             self.storage.as_deref().unwrap_or("auto")
         )?;
-        writeln!(f, "log {}, ulimits {}", self.log_file, self.ulimits)?;
+        let ulimits = self.ulimits.as_deref().unwrap_or("as usual");
+        writeln!(f, "log {}, limits {ulimits}", self.log_file.display())?;
         writeln!(f, "ntp {:?}, crond log level {}", self.ntp_server, self.crond_loglevel)?;
         let names: Vec<&str> = self.exported.keys().map(String::as_str).collect();
         writeln!(f, "exported {}", names.join(" "))

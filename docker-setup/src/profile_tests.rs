@@ -7,7 +7,7 @@ fn evaluated(variables: &[(&str, &str)]) -> Evaluated {
         variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     let split = |value: &String| value.split_whitespace().map(str::to_owned).collect();
     let words = variables.iter().map(|(name, value)| (name.clone(), split(value))).collect();
-    Evaluated { variables, words, exported: BTreeMap::new() }
+    Evaluated { variables, words, ..Evaluated::default() }
 }
 
 #[test]
@@ -46,6 +46,17 @@ fn listener_is_open_only_when_asked_for() {
             "{tls} {host}"
         );
     }
+}
+
+#[test]
+fn nothing_listens_on_the_network_if_the_profile_forbids_it() {
+    let rows = [("no", "", vec![]), ("yes", "", vec!["tcp://0.0.0.0:2376".to_owned()])];
+    for (remote, tls, hosts) in rows {
+        let profile = Profile::new(&evaluated(&[("DOCKER_REMOTE", remote), ("DOCKER_TLS", tls)]));
+        assert_eq!(profile.hosts, hosts, "{remote}");
+    }
+    let local = Profile::new(&evaluated(&[("DOCKER_REMOTE", "no"), ("DOCKER_HOST", "-H unix:///x.sock")]));
+    assert_eq!(local.hosts, ["unix:///x.sock"]);
 }
 
 #[test]

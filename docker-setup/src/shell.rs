@@ -11,6 +11,10 @@ use thiserror::Error;
 
 /// Longer than any sane profile, short enough for a boot.
 const LIMIT_SECS: u64 = 10;
+/// Enough for a loop to show itself.
+const TRACE_SECS: u64 = 2;
+/// Given to `sh -c` with the profile. The trace holds what the profile holds; only line numbers leave this program.
+const TRACE: &str = r#"PS4='+$LINENO: '; set -x; . "$1""#;
 /// Variables whose values are read back; see [`crate::profile`] for their meaning.
 pub const VARIABLES: &[&str] = &[
     "CACERT",
@@ -23,6 +27,7 @@ pub const VARIABLES: &[&str] = &[
     "DOCKER_DIR",
     "DOCKER_HOST",
     "DOCKER_LOGFILE",
+    "DOCKER_REMOTE",
     "DOCKER_STORAGE",
     "DOCKER_TLS",
     "DOCKER_ULIMITS",
@@ -66,6 +71,8 @@ pub struct Evaluated {
     pub words: BTreeMap<String, Vec<String>>,
     /// Everything the profile exported.
     pub exported: BTreeMap<String, String>,
+    /// What the profile printed, which nobody sees otherwise.
+    pub printed: String,
 }
 
 /// Why the shell's answer cannot be used.
@@ -110,14 +117,36 @@ pub fn evaluate(path: &Path) -> Result<Evaluated> {
             .args(["-c", SCRIPT, "profile"]);
         let shell = shell.arg(source).arg(VARIABLES.join(" ")).arg(WORD_LISTS);
         match shell.run(Deadline::secs(LIMIT_SECS)) {
-            Ok(output) => Ok(decode(&output.stdout)?),
+            Ok(output) => {
+                let printed = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Ok(Evaluated { printed, ..decode(&output.stdout)? })
+            }
             // Not the error itself: it would repeat our script.
             Err(CmdError::Failed { stderr, status, .. }) => bail!("{}: {stderr:?}", describe_status(status)),
-            Err(CmdError::Timeout { stderr, .. }) => bail!("no end after {LIMIT_SECS} s, killed: {stderr:?}"),
+            Err(CmdError::Timeout { stderr, .. }) => {
+                let place = line_of_no_end(source).map_or_else(String::new, |line| format!(" in line {line}"));
+                bail!("no end after {LIMIT_SECS} s{place}, killed: {stderr:?}")
+            }
             Err(error) => Err(error.into()),
         }
     };
     work().with_context(|| format!("evaluating {}", path.display()))
+}
+
+/// Returns the number of the line that a profile without end is at, by running it again with a trace.
+fn line_of_no_end(source: &Path) -> Option<usize> {
+    let shell = Cmd::new("/bin/sh").env_clear().env("PATH", PATH).env("HOME", "/root");
+    let shell = shell.args(["-c", TRACE, "profile"]).arg(source);
+    match shell.run(Deadline::secs(TRACE_SECS)) {
+        Err(CmdError::Timeout { stderr, .. }) => last_traced_line(&stderr),
+        _ => None,
+    }
+}
+
+/// Returns the line number in the last complete `+NUMBER: command` of a trace.
+fn last_traced_line(trace: &str) -> Option<usize> {
+    let lines = trace.lines().rev();
+    lines.filter_map(|line| line.trim_start_matches('+').split_once(": ")?.0.parse().ok()).next()
 }
 
 /// Returns what the records of [`SCRIPT`] say.

@@ -34,6 +34,7 @@ fn code_runs_and_its_output_does_not_disturb() {
     let evaluated = run(profile).unwrap();
     assert_eq!(evaluated.words["EXTRA_ARGS"], ["--dns", "1.1.1.1", "--dns", "/*"]);
     assert_eq!(evaluated.variables["ORG"], "");
+    assert_eq!(evaluated.printed, "hello\ne\0".trim_end());
     assert_eq!(evaluated.variables.len(), 2);
 }
 
@@ -56,6 +57,19 @@ fn broken_profiles_say_where() {
         assert!(error.starts_with("evaluating /") && !error.contains("b2d_name"), "{name}: {error}");
         assert!(error.contains(dash) || error.contains(ash), "{name}: {error}");
     }
+}
+
+#[test]
+fn place_of_an_endless_loop_is_the_last_line_traced() {
+    assert_eq!(last_traced_line("+1: A=1\n+3: true\n+3: tr"), Some(3));
+    assert_eq!(last_traced_line("++2: x\n"), Some(2));
+    assert_eq!(last_traced_line("sh: not found\n"), None);
+}
+
+#[test]
+fn an_endless_profile_is_left_with_its_line() {
+    let error = format!("{:#}", run("A=1\n\nwhile :; do\n\tB=2\ndone\n").unwrap_err());
+    assert!(error.contains("no end after 10 s in line 4, killed") || error.contains("in line 3"), "{error}");
 }
 
 #[test]

@@ -49,13 +49,21 @@ pub const RUN_DIR: &str = "/run/boot2docker";
 pub const DATA_DISK_FILE: &str = "/run/boot2docker/data-disk";
 /// dockerd's arguments, one a line.
 pub const DOCKERD_ARGS: &str = "/run/boot2docker/dockerd.args";
-/// dockerd's environment, `KEY=value` lines.
-pub const DOCKERD_ENV: &str = "/run/boot2docker/dockerd.env";
-/// What the profile exports, `KEY=value` lines, for the user's hooks.
-pub const PROFILE_ENV: &str = "/run/boot2docker/profile.env";
 /// chronyd's servers, `*.sources` files in its own format: `<interface>.sources` from DHCP, `profile.sources` from
 /// `NTP_SERVER`.
 pub const NTP_DIR: &str = "/run/boot2docker/ntp";
+/// What the profile exports, `KEY=value` lines, for services and hooks. Written before any of them starts.
+pub const PROFILE_ENV: &str = "/run/boot2docker/profile.env";
+/// The same as a shell script, for logins and commands over SSH; user `docker` may read it.
+pub const PROFILE_SCRIPT: &str = "/run/boot2docker/profile.sh";
+/// Resource limits the profile wants for the daemons, `NAME NUMBER` lines; not there if it wants none.
+pub const DAEMON_LIMITS: &str = "/run/boot2docker/daemon.limits";
+/// crond's further arguments, one a line.
+pub const CROND_ARGS: &str = "/run/boot2docker/crond.args";
+/// Time servers the profile names, in chrony's words. Not there: the usual ones; no server in it: none at all.
+pub const PROFILE_TIME_SOURCES: &str = "/run/boot2docker/ntp/profile.sources";
+/// What is wrong now, one file per program, one fact a line; shown at logins.
+pub const MOTD_DIR: &str = "/run/boot2docker/motd.d";
 /// Lease state, one file per interface.
 pub const NET_STATE_DIR: &str = "/run/boot2docker/net";
 /// PID 1's control socket, for root only.
@@ -69,6 +77,8 @@ pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 pub const DOCKER_PID: &str = "/var/run/docker.pid";
 /// containerd's socket.
 pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+/// dockerd's log, under the name that stays; a link to where the profile wants it.
+pub const DOCKER_LOG_LINK: &str = "/var/log/docker.log";
 /// Port of the Docker API with TLS.
 pub const DOCKER_TLS_PORT: u16 = 2376;
 

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod cmd;
+pub mod console;
 pub mod deadline;
 pub mod files;
 pub mod hostname;
