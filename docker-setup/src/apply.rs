@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{
     CROND_ARGS, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID, DOCKERD_ARGS, MOTD_DIR, PROFILE_ENV,
-    PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID,
+    PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID, TIME_CONF,
 };
 use b2d_sys::effects::console;
 use b2d_sys::effects::files::{ensure_dir, remove_if_exists, replace_symlink, write_atomic};
@@ -60,7 +60,8 @@ pub fn publish(settings: &Settings) -> bool {
         // Passwords of proxies are in them.
         ("environment", write(PROFILE_ENV, &settings.environment, 0o600, None)),
         ("shells' environment", write(PROFILE_SCRIPT, &settings.script, 0o640, Some((0, STAFF_GID)))),
-        ("time servers", wanted(PROFILE_TIME_SOURCES, settings.time_sources.as_deref())),
+        ("time servers", write(TIME_CONF, &settings.time_conf, 0o644, None)),
+        ("named time servers", wanted(PROFILE_TIME_SOURCES, settings.time_sources.as_deref())),
         ("limits", wanted(DAEMON_LIMITS, limits)),
         ("crond's arguments", write(CROND_ARGS, &settings.crond_args, 0o644, None)),
         ("docker's log", link_log(&settings.log_file)),

@@ -73,7 +73,11 @@ pub fn read_profile() -> (Profile, Option<String>) {
     }
     match shell::evaluate(path) {
         Ok(evaluated) => {
-            evaluated.printed.lines().take(PRINTED_LINES).for_each(|line| log::info!("profile says {line:?}"));
+            evaluated
+                .printed
+                .lines()
+                .take(PRINTED_LINES)
+                .for_each(|line| log::info!("profile says {line:?}"));
             (Profile::new(&evaluated), None)
         }
         Err(error) => (Profile::new(&Evaluated::default()), Some(format!("{error:#}"))),

@@ -49,7 +49,10 @@ fn open_listener_and_broken_profile_are_said_aloud() {
     open.has_own_etc_docker = true;
     assert_golden("open", &plan(&open));
     let broken = Facts { profile_error: Some("line 3: syntax error".into()), ..facts(&Evaluated::default()) };
-    assert_eq!(plan(&broken).settings.notes, ["line 3: syntax error", "docker starts as if there was no profile"]);
+    assert_eq!(
+        plan(&broken).settings.notes,
+        ["line 3: syntax error", "docker starts as if there was no profile"]
+    );
 }
 
 #[test]

@@ -3,8 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use b2d_sys::contract::NTP_DIR;
+
 use crate::exports;
 use crate::profile::{MOST_OPEN_FILES, Profile};
+
+/// The zone of the distribution that this image's packages come from.
+const USUAL_POOL: &str = "2.debian.pool.ntp.org";
 
 /// Files others read, to be written before any of them starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +20,9 @@ pub struct Settings {
     pub environment: String,
     /// The same for shells.
     pub script: String,
-    /// Time servers in chrony's words; None: the usual ones.
+    /// Where chronyd looks for time servers, in its own words.
+    pub time_conf: String,
+    /// Time servers the profile names, in chrony's words.
     pub time_sources: Option<String>,
     /// Limits of the daemons as `NAME NUMBER` lines; empty: the usual ones.
     pub limits: String,
@@ -36,6 +43,7 @@ pub fn settings(profile: &Profile, error: Option<&str>) -> Settings {
     Settings {
         environment: exports::lines(&exported, &mut notes),
         script: exports::script(&exported),
+        time_conf: time_conf(profile.ntp_server.as_deref()),
         time_sources: profile.ntp_server.as_deref().map(time_sources),
         limits: limits(profile.ulimits.as_deref(), &mut notes),
         crond_args: crond_args(&profile.crond_loglevel, &mut notes),
@@ -44,7 +52,15 @@ pub fn settings(profile: &Profile, error: Option<&str>) -> Settings {
     }
 }
 
-/// Names of servers, separated by blanks; nothing but blanks means none, as 17.12 had it.
+/// Nothing but blanks turns time servers off, those of DHCP as well, as 17.12 had it.
+fn time_conf(servers: Option<&str>) -> String {
+    match servers.map(str::trim) {
+        None => format!("sourcedir {NTP_DIR}\npool {USUAL_POOL} iburst\n"),
+        Some("") => "# The profile's NTP_SERVER is blank.\n".to_owned(),
+        Some(_) => format!("sourcedir {NTP_DIR}\n"),
+    }
+}
+
 fn time_sources(servers: &str) -> String {
     let mut text = "# NTP_SERVER of /var/lib/boot2docker/profile\n".to_owned();
     for server in servers.split_whitespace() {
@@ -108,13 +124,15 @@ mod tests {
     #[test]
     fn time_servers_replace_the_usual_ones_or_are_none_at_all() {
         const FIRST: &str = "# NTP_SERVER of /var/lib/boot2docker/profile\n";
+        const DIR: &str = "sourcedir /run/boot2docker/ntp\n";
         let rows = [
-            ("", None),
-            (" ", Some(FIRST.to_owned())),
-            ("a b", Some(format!("{FIRST}server a iburst\nserver b iburst\n"))),
+            ("", format!("{DIR}pool 2.debian.pool.ntp.org iburst\n"), None),
+            (" ", "# The profile's NTP_SERVER is blank.\n".to_owned(), Some(FIRST.to_owned())),
+            ("a b", DIR.to_owned(), Some(format!("{FIRST}server a iburst\nserver b iburst\n"))),
         ];
-        for (value, expected) in rows {
-            assert_eq!(of(&[("NTP_SERVER", value)]).time_sources, expected, "{value:?}");
+        for (value, conf, sources) in rows {
+            let settings = of(&[("NTP_SERVER", value)]);
+            assert_eq!((settings.time_conf, settings.time_sources), (conf, sources), "{value:?}");
         }
     }
 

@@ -124,7 +124,8 @@ pub fn evaluate(path: &Path) -> Result<Evaluated> {
             // Not the error itself: it would repeat our script.
             Err(CmdError::Failed { stderr, status, .. }) => bail!("{}: {stderr:?}", describe_status(status)),
             Err(CmdError::Timeout { stderr, .. }) => {
-                let place = line_of_no_end(source).map_or_else(String::new, |line| format!(" in line {line}"));
+                let place =
+                    line_of_no_end(source).map_or_else(String::new, |line| format!(" in line {line}"));
                 bail!("no end after {LIMIT_SECS} s{place}, killed: {stderr:?}")
             }
             Err(error) => Err(error.into()),

@@ -18,6 +18,20 @@ pub enum Streams {
     Terminal(PathBuf),
 }
 
+impl Limit {
+    /// Returns the limit in a line such as `nofile 4096`, or None if it is none.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (name, number) = line.split_once(' ')?;
+        let number = Some(number.parse().ok()?);
+        match name {
+            "nofile" => Some(Self::OpenFiles(number)),
+            "nproc" => Some(Self::Processes(number)),
+            "core" => Some(Self::Core(number)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Log(path) | Self::Terminal(path)) = self;
@@ -91,8 +105,10 @@ pub struct Service {
     pub args_from: Option<&'static str>,
     /// Variables added to the common environment.
     pub env: Vec<(&'static str, String)>,
-    /// File with more `KEY=value` lines, read at each start.
+    /// File with more `KEY=value` lines, read at each start if it is there.
     pub env_from: Option<&'static str>,
+    /// File with `NAME NUMBER` lines in place of [`Service::limits`], read at each start if it is there.
+    pub limits_from: Option<&'static str>,
     /// Helper to run before a start that was asked for, with its limit; not before a restart after a crash.
     pub prepare: Option<(Vec<String>, Duration)>,
     /// When it counts as ready.
@@ -112,7 +128,9 @@ pub struct Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.id, self.argv.join(" "))?;
-        for (what, path) in [("arguments", self.args_from), ("environment", self.env_from)] {
+        let files =
+            [("arguments", self.args_from), ("environment", self.env_from), ("limits", self.limits_from)];
+        for (what, path) in files {
             if let Some(path) = path {
                 writeln!(f, "    more {what} from {path}")?;
             }
@@ -129,5 +147,19 @@ impl fmt::Display for Service {
             self.ready, self.restart
         )?;
         write!(f, "    limits {:?}, oom score {}", self.limits, self.oom_score)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_a_name_and_a_number() {
+        assert_eq!(Limit::parse("nofile 4096"), Some(Limit::OpenFiles(Some(4096))));
+        assert_eq!(Limit::parse("nproc 7"), Some(Limit::Processes(Some(7))));
+        for bad in ["", "nofile", "nofile many", "stack 1"] {
+            assert_eq!(Limit::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -60,7 +60,9 @@ pub const PROFILE_SCRIPT: &str = "/run/boot2docker/profile.sh";
 pub const DAEMON_LIMITS: &str = "/run/boot2docker/daemon.limits";
 /// crond's further arguments, one a line.
 pub const CROND_ARGS: &str = "/run/boot2docker/crond.args";
-/// Time servers the profile names, in chrony's words. Not there: the usual ones; no server in it: none at all.
+/// Which sources chronyd uses at all: those of [`NTP_DIR`] and a pool, the former only, or none.
+pub const TIME_CONF: &str = "/run/boot2docker/chrony/sources.conf";
+/// Time servers the profile names, in chrony's words.
 pub const PROFILE_TIME_SOURCES: &str = "/run/boot2docker/ntp/profile.sources";
 /// What is wrong now, one file per program, one fact a line; shown at logins.
 pub const MOTD_DIR: &str = "/run/boot2docker/motd.d";

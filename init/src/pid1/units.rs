@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -69,7 +70,7 @@ impl Unit {
             argv: self.argv()?,
             env: self.env()?,
             streams: self.streams()?,
-            limits: self.service.limits.iter().copied().map(limit).collect(),
+            limits: self.limits()?.into_iter().map(limit).collect(),
             oom_score: self.service.oom_score,
             cgroup: cgroup(&self.service.id.to_string()),
         };
@@ -91,16 +92,32 @@ impl Unit {
     fn env(&self) -> Result<Vec<(OsString, OsString)>> {
         let mut env: Vec<(OsString, OsString)> = vec![("PATH".into(), contract::PATH.into())];
         env.extend(self.service.env.iter().map(|(key, value)| (key.into(), value.into())));
-        if let Some(path) = self.service.env_from {
+        if let Some(path) = self.service.env_from.filter(|path| Path::new(path).exists()) {
             env.extend(variables(path)?);
         }
         Ok(env)
     }
 
+    /// Those of the file take the place of those of the table, resource by resource.
+    fn limits(&self) -> Result<Vec<Limit>> {
+        let mut limits = self.service.limits.clone();
+        let Some(path) = self.service.limits_from.filter(|path| Path::new(path).exists()) else {
+            return Ok(limits);
+        };
+        for line in lines(path)? {
+            let wanted =
+                Limit::parse(&line).with_context(|| format!("reading {path}: {line:?} is no limit"))?;
+            limits.retain(|limit| mem::discriminant(limit) != mem::discriminant(&wanted));
+            limits.push(wanted);
+        }
+        Ok(limits)
+    }
+
     fn streams(&self) -> Result<Streams> {
         let path = match &self.service.streams {
             service::Streams::Terminal(path) => return Ok(Streams::Terminal(path.clone())),
-            service::Streams::Log(path) => path,
+            // A link says where the log is wanted; what is put aside is the log.
+            service::Streams::Log(path) => &fs::read_link(path).unwrap_or_else(|_| path.clone()),
         };
         if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES) {
             let aside = path.with_extension("log.1");

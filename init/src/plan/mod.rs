@@ -22,6 +22,8 @@ const SSH_SETUP_LIMIT: Duration = Duration::from_secs(180);
 const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(600);
 /// sshd listens within a second, even under emulation on an idle host.
 const SSHD_LIMIT: Duration = Duration::from_secs(60);
+/// The profile's own shell is ended after 12 s; the rest takes milliseconds.
+const PROFILE_LIMIT: Duration = Duration::from_secs(60);
 /// containerd opens its database first, which may be big.
 const CONTAINERD_LIMIT: Duration = Duration::from_secs(120);
 /// Where the persistent host name and Docker's own configuration lie.
@@ -57,10 +59,13 @@ pub fn early(facts: &Facts) -> Plan {
 pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
     let dirs = [ETC_DIR, contract::STATE_LOG_DIR, "/run/containerd", "/var/spool/cron/crontabs"];
     let docker_log =
-        Action::Link { target: "/var/lib/boot2docker/log/docker.log", link: "/var/log/docker.log" };
+        Action::Link { target: "/var/lib/boot2docker/docker.log", link: contract::DOCKER_LOG_LINK };
     let hostname = vec![helper(&["/usr/sbin/net-setup", "hostname"], HOSTNAME_LIMIT)];
-    let mut after_setup = vec!["containerd", "docker-setup"];
-    after_setup.extend(state.has_bootsync.then_some("bootsync"));
+    let bootsync = Action::Hook { path: contract::BOOTSYNC, patience: BOOTSYNC_PATIENCE };
+    let bootsync = Vec::from_iter(state.has_bootsync.then_some(bootsync));
+    // Docker follows the hook, which may change profile and addresses, and follows sshd; without a hook nothing ties
+    // Docker to sshd.
+    let after_bootsync: &[_] = if bootsync.is_empty() { &["profile", "network"] } else { &["bootsync"] };
     let bootlocal = Action::Background { path: contract::BOOTLOCAL, log: contract::BOOTLOCAL_LOG };
     let bootlocal = Vec::from_iter(state.has_bootlocal.then_some(bootlocal));
     let settled = Action::Await { service: ServiceId::new("docker"), limit: DOCKER_LIMIT };
@@ -71,16 +76,17 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
             &["data-disk"],
             dirs.map(|path| dir(path, 0o755)).into_iter().chain([docker_log]).collect(),
         ),
-        stage("containerd", &["state"], vec![start("containerd", Wait::Ready(CONTAINERD_LIMIT))]),
+        // Services and hooks get what the profile exports, so it is evaluated before them.
+        stage("profile", &["state"], vec![helper(&["/usr/sbin/docker-setup", "profile"], PROFILE_LIMIT)]),
+        stage("containerd", &["profile"], vec![start("containerd", Wait::Ready(CONTAINERD_LIMIT))]),
         stage("hostname", &["state"], hostname),
         stage("logins", &["hostname"], logins(facts)),
         stage("network", &["kernel", "hostname"], network(facts)),
         stage("ssh", &["network"], ssh()),
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
-        stage("docker-setup", &["network"], vec![docker_setup()]),
-        // Docker follows the hook, which follows sshd; without a hook nothing ties Docker to sshd.
-        stage("bootsync", &["ssh", "docker-setup"], bootsync(state)),
-        stage("docker", &after_setup, vec![start("docker", Wait::No)]),
+        stage("bootsync", &["profile", "ssh"], bootsync),
+        stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
+        stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
         stage("bootlocal", &["docker"], bootlocal),
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
@@ -146,17 +152,6 @@ fn network(facts: &Facts) -> Vec<Action> {
 
 fn ssh() -> Vec<Action> {
     vec![helper(&["/usr/sbin/sshd-setup"], SSH_SETUP_LIMIT), start("sshd", Wait::Ready(SSHD_LIMIT))]
-}
-
-fn docker_setup() -> Action {
-    helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)
-}
-
-/// The hook gets what the profile exports, so the profile is evaluated before it; and again after it, for the hook may
-/// change the profile, certificates and addresses.
-fn bootsync(state: &StateFacts) -> Vec<Action> {
-    let hook = Action::Hook { path: contract::BOOTSYNC, patience: BOOTSYNC_PATIENCE };
-    if state.has_bootsync { vec![hook, docker_setup()] } else { vec![] }
 }
 
 /// A first boot makes the RSA host key once nobody waits any more; sshd offers it from its next start on.

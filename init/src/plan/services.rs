@@ -1,6 +1,6 @@
 //! The service table: everything PID 1 keeps running.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use b2d_sys::contract;
@@ -46,6 +46,7 @@ fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
         args_from: None,
         env: vec![("HOME", "/root".to_owned())],
         env_from: None,
+        limits_from: None,
         prepare: None,
         ready: Ready::Started,
         restart: Restart::Always,
@@ -59,6 +60,8 @@ fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
 fn containerd(log_dir: &Path) -> Service {
     let argv = ["/usr/bin/containerd", "--config", "/etc/containerd/config.toml"];
     Service {
+        env_from: Some(contract::PROFILE_ENV),
+        limits_from: Some(contract::DAEMON_LIMITS),
         ready: Ready::Path(contract::CONTAINERD_SOCKET),
         stop: Stop { group: StopGroup::Containerd, by_hangup: false, grace: CONTAINERD_GRACE },
         limits: daemon_limits(),
@@ -70,10 +73,13 @@ fn containerd(log_dir: &Path) -> Service {
 fn docker(log_dir: &Path) -> Service {
     Service {
         args_from: Some(contract::DOCKERD_ARGS),
-        env_from: Some(contract::DOCKERD_ENV),
+        env_from: Some(contract::PROFILE_ENV),
+        limits_from: Some(contract::DAEMON_LIMITS),
         prepare: Some((vec!["/usr/sbin/docker-setup".to_owned()], DOCKER_SETUP_LIMIT)),
         ready: Ready::Ping(contract::DOCKER_SOCKET),
         stop: Stop { group: StopGroup::Docker, by_hangup: false, grace: DOCKER_GRACE },
+        // A link to where the profile wants the log.
+        streams: Streams::Log(PathBuf::from(contract::DOCKER_LOG_LINK)),
         limits: daemon_limits(),
         oom_score: DAEMON_OOM_SCORE,
         ..plain("docker", &["/usr/sbin/dockerd"], log_dir)
@@ -96,7 +102,12 @@ fn sshd(log_dir: &Path) -> Service {
 /// busybox crond writes its log itself, as it knows no other way without syslogd.
 fn crond(log_dir: &Path) -> Service {
     let log = log_dir.join("crond.log").display().to_string();
-    plain("crond", &["/usr/sbin/crond", "-f", "-L", &log, "-c", "/var/spool/cron/crontabs"], log_dir)
+    let argv = ["/usr/sbin/crond", "-f", "-L", &log, "-c", "/var/spool/cron/crontabs"];
+    Service {
+        args_from: Some(contract::CROND_ARGS),
+        env_from: Some(contract::PROFILE_ENV),
+        ..plain("crond", &argv, log_dir)
+    }
 }
 
 /// busybox udhcpc: a try a second at first, then rounds for ever; static-address recipes kill it by its pid file.
