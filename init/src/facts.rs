@@ -13,8 +13,16 @@ const SERIAL_LINES: [&str; 4] = ["ttyS0", "ttyS1", "ttyS2", "ttyS3"];
 /// sshd's RSA host key, below its state directory.
 const RSA_KEY: &str = "ssh_host_rsa_key";
 /// Options of the kernel command line that are ours.
-pub const KNOWN_OPTIONS: [&str; 7] =
-    ["b2d.data", "b2d.debug", "b2d.format", "b2d.hostname", "b2d.noautologin", "b2d.nodhcp", "b2d.rescue"];
+pub const KNOWN_OPTIONS: [&str; 8] = [
+    "b2d.data",
+    "b2d.debug",
+    "b2d.format",
+    "b2d.hostname",
+    "b2d.ip",
+    "b2d.noautologin",
+    "b2d.nodhcp",
+    "b2d.rescue",
+];
 /// Programs that may be missing without anything being wrong.
 const OPTIONAL_PROGRAMS: [&str; 2] = ["/usr/sbin/chronyd", "/usr/sbin/crond"];
 

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use crate::model::ServiceId;
 
-/// In an argument, stands for the host name at the moment of starting.
-pub const HOSTNAME_MARK: &str = "{hostname}";
-
 /// Where a service's streams lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Streams {
@@ -99,7 +96,7 @@ pub struct Stop {
 pub struct Service {
     /// Its name.
     pub id: ServiceId,
-    /// Program and arguments; see [`HOSTNAME_MARK`].
+    /// Program and arguments.
     pub argv: Vec<String>,
     /// File with more arguments, one a line, read at each start.
     pub args_from: Option<&'static str>,

@@ -1,11 +1,15 @@
 //! Carries a plan out. Decides nothing but stop or go on, as the plan says.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use b2d_sys::contract;
 use b2d_sys::effects::cmd::{Cmd, Deadline};
 use b2d_sys::effects::files::{ensure_dir, read_optional, remove_if_exists, write_atomic};
 use b2d_sys::effects::hostname;
+use b2d_sys::effects::process::{self, Spawn, Streams};
 
 use crate::model::Action;
 
@@ -13,6 +17,8 @@ use crate::model::Action;
 const LIMIT_SECONDS: u64 = 60;
 const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
+/// What DHCP clients did; boot2docker 17.12 had it here.
+const DHCP_LOG: &str = "/var/log/udhcp.log";
 
 /// Carries the actions out in order. One that fails does not keep the later ones from being tried.
 ///
@@ -32,11 +38,20 @@ pub fn apply(actions: &[Action]) -> Result<()> {
 fn carry_out(action: &Action) -> Result<()> {
     match action {
         Action::Run { argv, may_fail } => run(argv, *may_fail),
+        Action::Detach { argv } => detach(argv),
+        Action::Become { argv } => {
+            Err(process::replace_self_quietly(argv)).with_context(|| format!("becoming {}", argv.join(" ")))
+        }
+        Action::SetAside { path } => set_aside(path),
         Action::Write { path, text } => write(path, text),
         Action::Remove { path } => {
             remove_if_exists(path).with_context(|| format!("removing {}", path.display()))
         }
         Action::SetHostname { name } => hostname::set(name),
+        Action::Note { text } => {
+            log::info!("{text}");
+            note(text).with_context(|| format!("writing to {DHCP_LOG}"))
+        }
         Action::Warn { text } => {
             log::warn!("{text}");
             Ok(())
@@ -51,6 +66,36 @@ fn run(argv: &[String], may_fail: bool) -> Result<()> {
         outcome => drop(outcome?),
     }
     Ok(())
+}
+
+/// Nobody waits for the program: PID 1 takes note of its end.
+fn detach(argv: &[String]) -> Result<()> {
+    let spawn = Spawn {
+        argv: argv.iter().map(Into::into).collect(),
+        env: vec![("PATH".into(), contract::PATH.into()), ("HOME".into(), "/root".into())],
+        streams: Streams::Null,
+        limits: vec![],
+        oom_score: 0,
+        cgroup: None,
+    };
+    process::start(&spawn).map(drop)
+}
+
+/// A bind mount of a file that does not exist makes an empty directory of it: that may go.
+fn set_aside(path: &Path) -> Result<()> {
+    if fs::remove_dir(path).is_ok() {
+        log::warn!("{} was an empty directory; removed", path.display());
+        return Ok(());
+    }
+    let aside = path.with_extension("aside");
+    ensure!(!aside.exists(), "setting {} aside: {} exists already", path.display(), aside.display());
+    fs::rename(path, &aside).with_context(|| format!("setting {} aside", path.display()))?;
+    log::warn!("{} was a directory; it is now {}", path.display(), aside.display());
+    Ok(())
+}
+
+fn note(text: &str) -> std::io::Result<()> {
+    writeln!(OpenOptions::new().append(true).create(true).open(DHCP_LOG)?, "{text}")
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -78,6 +123,19 @@ mod tests {
         let actions = [missing, Action::Write { path: path.clone(), text: "x".into() }];
         assert_eq!(apply(&actions).unwrap_err().to_string(), "running /no/such");
         assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_directory_in_the_way_is_kept_unless_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        fs::create_dir(&path).unwrap();
+        let actions = [Action::SetAside { path: path.clone() }];
+        apply(&actions).unwrap();
+        assert!(!path.exists() && !dir.path().join("resolv.aside").exists());
+        fs::create_dir_all(path.join("mine")).unwrap();
+        apply(&actions).unwrap();
+        assert!(!path.exists() && dir.path().join("resolv.aside/mine").is_dir());
     }
 
     #[test]

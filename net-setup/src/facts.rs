@@ -1,6 +1,6 @@
 //! Reads what the plans depend on, below a root path. Decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{fs, io};
 
@@ -8,13 +8,20 @@ use anyhow::{Context, Result};
 use b2d_sys::cmdline::KernelCmdline;
 use b2d_sys::contract;
 use b2d_sys::effects::files::read_optional;
+use b2d_sys::effects::hostname;
 
 use crate::lease::{Variables, read_state};
 
 /// Name servers when no lease brought any.
 pub const FALLBACK_RESOLV_CONF: &str = "etc/resolv.conf.b2d";
-/// End of a lease's file name.
-const LEASE_SUFFIX: &str = ".lease";
+/// Files on the data disk that give an interface a fixed address, named like the interface.
+pub const INTERFACES_DIR: &str = "/var/lib/boot2docker/etc/network";
+/// Ends of file names in [`contract::NET_STATE_DIR`].
+pub const LEASE: &str = "lease";
+/// The client begins afresh, but the address stays meanwhile.
+pub const KEPT: &str = "kept";
+/// It was said that nobody answers.
+pub const UNANSWERED: &str = "unanswered";
 
 /// What the machine's name depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +32,10 @@ pub struct NameFacts {
     pub on_disk: Option<String>,
     /// Content of `/etc/hosts`.
     pub hosts: String,
+    /// The kernel's idea of the name.
+    pub current: String,
+    /// Interfaces whose DHCP client tells a server the name.
+    pub clients: Vec<String>,
 }
 
 /// What the network's configuration depends on.
@@ -32,8 +43,43 @@ pub struct NameFacts {
 pub struct NetFacts {
     /// Leases by interface, as kept by earlier calls.
     pub leases: BTreeMap<String, Variables>,
+    /// Interfaces that keep their address although their client begins afresh.
+    pub kept: BTreeSet<String>,
+    /// Interfaces of which it was said that nobody answers.
+    pub unanswered: BTreeSet<String>,
     /// `resolv.conf` when no lease brings name servers.
     pub fallback: Option<String>,
+    /// Whether a directory is where `resolv.conf` belongs.
+    pub is_resolv_conf_in_the_way: bool,
+}
+
+/// What decides how an interface gets its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceFacts {
+    /// Values of `b2d.ip=`.
+    pub on_cmdline: Vec<String>,
+    /// The interface's file on the data disk.
+    pub on_disk: Option<String>,
+    /// Whether DHCP is switched off.
+    pub is_dhcp_off: bool,
+    /// The machine's name.
+    pub hostname: String,
+}
+
+impl InterfaceFacts {
+    /// Reads the facts below `root`.
+    ///
+    /// # Errors
+    /// When a file exists but cannot be read.
+    pub fn read(root: &Path, interface: &str) -> Result<Self> {
+        let cmdline = KernelCmdline::read(root).context("reading the kernel command line")?;
+        Ok(Self {
+            on_cmdline: cmdline.all("b2d.ip").map(str::to_owned).collect(),
+            on_disk: optional_text(&below(root, INTERFACES_DIR).join(interface))?,
+            is_dhcp_off: cmdline.has("b2d.nodhcp"),
+            hostname: hostname::get(),
+        })
+    }
 }
 
 impl NameFacts {
@@ -47,6 +93,8 @@ impl NameFacts {
             on_cmdline: cmdline.get("b2d.hostname").map(str::to_owned),
             on_disk: optional_text(&below(root, contract::HOSTNAME_FILE))?,
             hosts: optional_text(&root.join("etc/hosts"))?.unwrap_or_default(),
+            current: hostname::get(),
+            clients: clients(root)?,
         })
     }
 }
@@ -57,24 +105,65 @@ impl NetFacts {
     /// # Errors
     /// When a file exists but cannot be read.
     pub fn read(root: &Path) -> Result<Self> {
+        let mut facts = Self {
+            fallback: optional_text(&root.join(FALLBACK_RESOLV_CONF))?,
+            is_resolv_conf_in_the_way: is_directory(&root.join("etc/resolv.conf")),
+            ..Self::default()
+        };
         let dir = below(root, contract::NET_STATE_DIR);
-        let mut leases = BTreeMap::new();
-        match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("reading {}", dir.display())),
-            Ok(entries) => {
-                for entry in entries.flatten() {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    // A name with a dot in front is a file that is just being written.
-                    let interface = name.strip_suffix(LEASE_SUFFIX).filter(|name| !name.starts_with('.'));
-                    if let (Some(interface), Some(text)) = (interface, optional_text(&entry.path())?) {
-                        leases.insert(interface.to_owned(), read_state(&text));
-                    }
+        for name in names_in(&dir)? {
+            // A name with a dot in front is a file that is just being written.
+            let Some((interface, kind)) = name.rsplit_once('.').filter(|(name, _)| !name.starts_with('.'))
+            else {
+                continue;
+            };
+            let interface = interface.to_owned();
+            match kind {
+                LEASE => {
+                    let text = optional_text(&dir.join(&name))?;
+                    facts.leases.extend(text.map(|text| (interface, read_state(&text))));
                 }
+                KEPT => drop(facts.kept.insert(interface)),
+                UNANSWERED => drop(facts.unanswered.insert(interface)),
+                _ => {}
             }
         }
-        Ok(Self { leases, fallback: optional_text(&root.join(FALLBACK_RESOLV_CONF))? })
+        Ok(facts)
     }
+}
+
+/// Returns the interfaces with a living DHCP client of the contract's pid files.
+fn clients(root: &Path) -> Result<Vec<String>> {
+    let run = root.join("run");
+    let mut interfaces = Vec::new();
+    for name in names_in(&run)? {
+        let interface = name.strip_prefix("udhcpc.").and_then(|rest| rest.strip_suffix(".pid"));
+        let Some(interface) = interface else { continue };
+        let pid = optional_text(&run.join(&name))?.unwrap_or_default();
+        let comm = optional_text(&root.join("proc").join(pid.trim()).join("comm"))?;
+        if comm.is_some_and(|comm| comm.trim() == "udhcpc") {
+            interfaces.push(interface.to_owned());
+        }
+    }
+    Ok(interfaces)
+}
+
+/// Symbolic links count as what they are: one that dangles is replaced like a file.
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// Returns the names in a directory, sorted; none if there is no directory.
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", dir.display())),
+        Ok(entries) => {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        }
+    };
+    names.sort();
+    Ok(names)
 }
 
 fn below(root: &Path, path: &str) -> std::path::PathBuf {
@@ -98,22 +187,36 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        put("proc/cmdline", "b2d.hostname=alpha\n");
+        put("proc/cmdline", "b2d.hostname=alpha b2d.ip=eth1,10.0.0.5/8 b2d.nodhcp\n");
         assert_eq!(NetFacts::read(dir.path()).unwrap(), NetFacts::default());
         put("var/lib/boot2docker/etc/hostname", "beta\n");
         put("run/boot2docker/net/eth0.lease", "ip=10.0.2.15\nmask=24\n");
         put("run/boot2docker/net/.eth1.lease.new", "ip=");
+        put("run/boot2docker/net/eth0.kept", "");
+        put("run/boot2docker/net/eth9.unanswered", "");
+        put("run/udhcpc.eth0.pid", "77\n");
+        put("proc/77/comm", "udhcpc\n");
+        put("run/udhcpc.eth1.pid", "78\n");
         put("etc/resolv.conf.b2d", "nameserver 1.1.1.1\n");
+        put("etc/resolv.conf/mine", "");
         let name = NameFacts::read(dir.path()).unwrap();
         let expected = NameFacts {
             on_cmdline: Some("alpha".into()),
             on_disk: Some("beta\n".into()),
             hosts: String::new(),
+            current: hostname::get(),
+            clients: vec!["eth0".into()],
         };
         assert_eq!(name, expected);
+        put("var/lib/boot2docker/etc/network/eth1", "address=10.0.0.6/8\n");
+        let interface = InterfaceFacts::read(dir.path(), "eth1").unwrap();
+        assert_eq!((interface.on_cmdline, interface.is_dhcp_off), (vec!["eth1,10.0.0.5/8".to_owned()], true));
+        assert_eq!(interface.on_disk.as_deref(), Some("address=10.0.0.6/8\n"));
         let net = NetFacts::read(dir.path()).unwrap();
         assert_eq!(net.leases.keys().collect::<Vec<_>>(), ["eth0"]);
         assert_eq!(net.leases["eth0"]["mask"], "24");
+        assert_eq!((net.kept, net.unanswered), (["eth0".into()].into(), ["eth9".into()].into()));
+        assert!(net.is_resolv_conf_in_the_way);
         assert_eq!(net.fallback.as_deref(), Some("nameserver 1.1.1.1\n"));
     }
 }

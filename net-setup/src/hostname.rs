@@ -1,10 +1,12 @@
 //! Decides the machine's name and the files that repeat it. Pure.
 
-use b2d_sys::contract::{DEFAULT_HOSTNAME, HOSTNAME_FILE};
+use std::path::Path;
+
+use b2d_sys::contract::{DEFAULT_HOSTNAME, HOSTNAME_FILE, NET_STATE_DIR};
 use thiserror::Error;
 
-use crate::facts::NameFacts;
-use crate::model::Action;
+use crate::facts::{KEPT, NameFacts};
+use crate::model::{Action, addresses_changed};
 
 /// The kernel's limit. Source: hostname(7), HOST_NAME_MAX.
 const NAME_BYTES: usize = 64;
@@ -42,7 +44,20 @@ pub fn at_boot(facts: &NameFacts) -> Vec<Action> {
 /// When it is no name.
 pub fn by_hand(name: &str, facts: &NameFacts) -> Result<Vec<Action>, NameError> {
     check(name)?;
-    Ok(set(name, &facts.hosts))
+    let mut actions = set(name, &facts.hosts);
+    if name != facts.current {
+        actions.extend(facts.clients.iter().flat_map(|interface| tell_server(interface)));
+        actions.push(addresses_changed());
+    }
+    Ok(actions)
+}
+
+/// A client tells its server the name with which it was started. The address stays while it starts again.
+fn tell_server(interface: &str) -> [Action; 2] {
+    let client = format!("udhcpc-{interface}");
+    let argv = ["/usr/sbin/service", &client, "restart"].map(str::to_owned).into();
+    let kept = Path::new(NET_STATE_DIR).join(format!("{interface}.{KEPT}"));
+    [Action::Write { path: kept, text: String::new() }, Action::Run { argv, may_fail: true }]
 }
 
 fn check(name: &str) -> Result<(), NameError> {
@@ -87,7 +102,7 @@ mod tests {
 
     fn facts(on_cmdline: Option<&str>, on_disk: Option<&str>) -> NameFacts {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        NameFacts { on_cmdline: owned(on_cmdline), on_disk: owned(on_disk), hosts: String::new() }
+        NameFacts { on_cmdline: owned(on_cmdline), on_disk: owned(on_disk), ..NameFacts::default() }
     }
 
     #[test]
@@ -109,6 +124,22 @@ mod tests {
             let is_warning = |action: &&Action| matches!(action, Action::Warn { .. });
             assert_eq!(actions.iter().filter(is_warning).count(), warnings, "{row}");
         }
+    }
+
+    #[test]
+    fn a_new_name_is_told_to_dhcp_servers_and_docker() {
+        let facts = NameFacts { current: "old".into(), clients: vec!["eth0".into()], ..NameFacts::default() };
+        let lines = |name: &str| -> Vec<String> {
+            by_hand(name, &facts).unwrap().iter().map(ToString::to_string).collect()
+        };
+        let same = ["set the host name old", "write /etc/hostname", "write /etc/hosts"];
+        assert_eq!(lines("old"), same);
+        let told = [
+            "write /run/boot2docker/net/eth0.kept",
+            "run /usr/sbin/service udhcpc-eth0 restart",
+            "start /usr/sbin/docker-setup addresses-changed",
+        ];
+        assert_eq!(lines("new")[3..], told);
     }
 
     #[test]

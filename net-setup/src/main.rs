@@ -3,6 +3,7 @@
 mod apply;
 mod facts;
 mod hostname;
+mod interface;
 mod lease;
 mod model;
 mod plan;
@@ -14,12 +15,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use b2d_sys::logging;
 
-use facts::{NameFacts, NetFacts};
+use facts::{InterfaceFacts, NameFacts, NetFacts};
 use lease::Variables;
 use model::Action;
 use plan::Event;
 
 const USAGE: &str = "Usage: net-setup [--dry-run] hostname\n       \
+    net-setup [--dry-run] interface NAME\n       \
     net-setup [--dry-run] {bound|renew|deconfig|leasefail|nak}   with udhcpc's variables\n       \
     sethostname NAME";
 
@@ -59,6 +61,10 @@ fn decide(program: &str, words: &[&str]) -> Result<Option<Vec<Action>>> {
         }
         ("sethostname", _) => Ok(None),
         (_, ["hostname"]) => Ok(Some(hostname::at_boot(&NameFacts::read(root)?))),
+        (_, ["interface", name]) => {
+            let facts = InterfaceFacts::read(root, name)?;
+            Ok(Some(interface::plan(name, &facts, &NetFacts::read(root)?)))
+        }
         (_, [name]) => match Event::parse(name) {
             Some(event) => Ok(Some(plan::plan(event, &environment(), &NetFacts::read(root)?)?)),
             None => Ok(None),

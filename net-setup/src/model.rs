@@ -13,6 +13,21 @@ pub enum Action {
         /// Whether to go on if it fails.
         may_fail: bool,
     },
+    /// Start a program and do not wait for it.
+    Detach {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+    /// Become another program; nothing follows.
+    Become {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+    /// Give what is here another name, or remove it if it is an empty directory.
+    SetAside {
+        /// What is in the way.
+        path: PathBuf,
+    },
     /// Write a file (0644) unless it has this content already.
     Write {
         /// Where.
@@ -30,6 +45,11 @@ pub enum Action {
         /// The name.
         name: String,
     },
+    /// Say something in the log, and in that of DHCP.
+    Note {
+        /// What.
+        text: String,
+    },
     /// Say something odd in the log.
     Warn {
         /// What.
@@ -37,13 +57,22 @@ pub enum Action {
     },
 }
 
+/// Lets the server certificate follow the machine's names and addresses; that takes a while, and nobody waits.
+pub fn addresses_changed() -> Action {
+    Action::Detach { argv: ["/usr/sbin/docker-setup", "addresses-changed"].map(str::to_owned).into() }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { argv, .. } => write!(f, "run {}", argv.join(" ")),
+            Self::Detach { argv } => write!(f, "start {}", argv.join(" ")),
+            Self::Become { argv } => write!(f, "become {}", argv.join(" ")),
+            Self::SetAside { path } => write!(f, "set {} aside", path.display()),
             Self::Write { path, .. } => write!(f, "write {}", path.display()),
             Self::Remove { path } => write!(f, "remove {}", path.display()),
             Self::SetHostname { name } => write!(f, "set the host name {name}"),
+            Self::Note { text } => write!(f, "note: {text}"),
             Self::Warn { text } => write!(f, "warn: {text}"),
         }
     }

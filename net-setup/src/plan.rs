@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use b2d_sys::contract::NET_STATE_DIR;
 use thiserror::Error;
 
-use crate::facts::NetFacts;
+use crate::facts::{KEPT, LEASE, NetFacts, UNANSWERED};
 use crate::lease::{Lease, LeaseError, Network, Route, Variables, write_state};
-use crate::model::Action;
+use crate::model::{Action, addresses_changed};
 
 const IP: &str = "/sbin/ip";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where chronyd looks for servers that DHCP brought.
-const TIME_SOURCES_DIR: &str = "/run/chrony-dhcp";
+const TIME_SOURCES_DIR: &str = "/run/boot2docker/ntp";
 /// Room for the routers of one interface before the next interface's begin.
 const METRICS_PER_INTERFACE: u32 = 100;
 /// Name servers when even the fallback file is missing; as boot2docker had them.
@@ -84,7 +84,7 @@ pub fn plan(event: Event, told: &Variables, facts: &NetFacts) -> Result<Vec<Acti
                 lease.map_err(|source| PlanError::Lease { interface: interface.to_owned(), source })?;
             Ok(configure(interface, &lease, told, facts))
         }
-        Event::LeaseFail => Ok(vec![warn(format!("{interface}: no DHCP server answers; asking on"))]),
+        Event::LeaseFail => Ok(unanswered(interface, facts)),
         Event::Nak => {
             let why = told.get("message").map_or("no reason given", String::as_str);
             Ok(vec![warn(format!("{interface}: the DHCP server refuses the address: {why}"))])
@@ -92,14 +92,31 @@ pub fn plan(event: Event, told: &Variables, facts: &NetFacts) -> Result<Vec<Acti
     }
 }
 
+/// Said once, not every few seconds for ever.
+fn unanswered(interface: &str, facts: &NetFacts) -> Vec<Action> {
+    if facts.unanswered.contains(interface) {
+        return vec![];
+    }
+    let path = state_path(interface, UNANSWERED);
+    let text = String::new();
+    vec![warn(format!("{interface}: no DHCP server answers; asking on")), Action::Write { path, text }]
+}
+
 fn deconfigure(interface: &str, facts: &NetFacts) -> Vec<Action> {
+    if facts.kept.contains(interface) {
+        return vec![Action::Remove { path: state_path(interface, KEPT) }];
+    }
     let mut leases = facts.leases.clone();
     let mut actions =
         vec![ip(&["-4", "address", "flush", "dev", interface]), ip(&["link", "set", "dev", interface, "up"])];
     // Name servers are touched only if this interface had brought some.
-    if leases.remove(interface).is_some() {
-        actions.push(Action::Remove { path: state_path(interface) });
-        actions.push(resolv_conf(&leases, facts));
+    if let Some(told) = leases.remove(interface) {
+        let old = Lease::parse(&told).ok();
+        actions.push(Action::Note { text: format!("{interface}: the lease is lost") });
+        actions.push(Action::Remove { path: state_path(interface, LEASE) });
+        actions.extend(resolv_conf(&leases, facts));
+        actions.extend(time_sources(interface, &[], old.as_ref()));
+        actions.push(addresses_changed());
     }
     actions
 }
@@ -117,15 +134,30 @@ fn configure(interface: &str, lease: &Lease, told: &Variables, facts: &NetFacts)
     actions
         .extend(stale.map(|old| may_fail(ip(&["-4", "address", "del", &show(old.own), "dev", interface]))));
     actions.extend(route_changes(interface, lease, old.as_ref()));
-    actions.push(Action::Write { path: state_path(interface), text: write_state(told) });
-    actions.push(resolv_conf(&leases, facts));
+    actions.push(Action::Write { path: state_path(interface, LEASE), text: write_state(told) });
+    actions.extend(resolv_conf(&leases, facts));
     actions.extend(time_sources(interface, &lease.ntp, old.as_ref()));
+    for (marked, kind) in [(&facts.unanswered, UNANSWERED), (&facts.kept, KEPT)] {
+        if marked.contains(interface) {
+            actions.push(Action::Remove { path: state_path(interface, kind) });
+        }
+    }
+    if old.is_none_or(|old| old.own != lease.own) {
+        actions.push(Action::Note { text: format!("{interface}: address {}", show(lease.own)) });
+        actions.push(addresses_changed());
+    }
     actions
 }
 
+/// The metric decides who leads to a network that two interfaces claim, were it by mistake: the first one.
 fn address(interface: &str, lease: &Lease) -> Action {
     let broadcast = lease.broadcast.map_or("+".to_owned(), |address| address.to_string());
-    ip(&["-4", "address", "replace", &show(lease.own), "broadcast", &broadcast, "dev", interface])
+    let (own, metric) = (show(lease.own), base_metric(interface).to_string());
+    let mut argv = vec!["-4", "address", "replace", &own, "broadcast", &broadcast, "dev", interface];
+    if metric != "0" {
+        argv.extend(["metric", &metric]);
+    }
+    ip(&argv)
 }
 
 /// Sets the lease's routes and removes those that only the old lease had.
@@ -145,7 +177,7 @@ fn route_changes(interface: &str, lease: &Lease, old: Option<&Lease>) -> Vec<Act
 
 /// Gives each route a metric of its own, so that several may lead to the same place: first interfaces first.
 fn routes_with_metric(interface: &str, lease: &Lease) -> Vec<(Route, u32)> {
-    let base = number(interface) * METRICS_PER_INTERFACE;
+    let base = base_metric(interface);
     let metric = |place: usize| base.saturating_add(u32::try_from(place).unwrap_or(u32::MAX));
     lease.all_routes().into_iter().enumerate().map(|(place, route)| (route, metric(place))).collect()
 }
@@ -163,7 +195,7 @@ fn ip_route(verb: &str, interface: &str, route: &Route, metric: u32, is_outside:
 }
 
 /// Merges the name servers of all leases: interfaces that lead out first, then in their order. Never empty.
-fn resolv_conf(leases: &BTreeMap<String, Variables>, facts: &NetFacts) -> Action {
+fn resolv_conf(leases: &BTreeMap<String, Variables>, facts: &NetFacts) -> Vec<Action> {
     let mut parsed: Vec<(&String, Lease)> =
         leases.iter().filter_map(|(interface, told)| Some((interface, Lease::parse(told).ok()?))).collect();
     parsed.sort_by_key(|(interface, lease)| (!lease.has_way_out(), number(interface), (*interface).clone()));
@@ -181,7 +213,10 @@ fn resolv_conf(leases: &BTreeMap<String, Variables>, facts: &NetFacts) -> Action
         let fallback = facts.fallback.as_deref().filter(|text| !text.trim().is_empty());
         text += fallback.unwrap_or(LAST_RESOLV_CONF);
     }
-    Action::Write { path: RESOLV_CONF.into(), text }
+    let aside = Action::SetAside { path: RESOLV_CONF.into() };
+    let mut actions = Vec::from_iter(facts.is_resolv_conf_in_the_way.then_some(aside));
+    actions.push(Action::Write { path: RESOLV_CONF.into(), text });
+    actions
 }
 
 /// Tells chronyd of time servers; it may not run yet, and reads the files when it starts.
@@ -192,7 +227,11 @@ fn time_sources(interface: &str, servers: &[Ipv4Addr], old: Option<&Lease>) -> V
     let path = PathBuf::from(TIME_SOURCES_DIR).join(format!("{interface}.sources"));
     let text: String = servers.iter().map(|server| format!("server {server} iburst\n")).collect();
     let argv = ["/usr/bin/chronyc", "reload", "sources"].map(str::to_owned).into();
-    vec![Action::Write { path, text }, Action::Run { argv, may_fail: true }]
+    vec![Action::Write { path, text }, Action::Detach { argv }]
+}
+
+fn base_metric(interface: &str) -> u32 {
+    number(interface).saturating_mul(METRICS_PER_INTERFACE)
 }
 
 /// Returns the number at an interface name's end: 1 for `eth1`.
@@ -211,8 +250,8 @@ fn without_repeats(words: impl Iterator<Item = String>) -> Vec<String> {
     seen
 }
 
-fn state_path(interface: &str) -> PathBuf {
-    PathBuf::from(NET_STATE_DIR).join(format!("{interface}.lease"))
+fn state_path(interface: &str, kind: &str) -> PathBuf {
+    PathBuf::from(NET_STATE_DIR).join(format!("{interface}.{kind}"))
 }
 
 fn show(network: Network) -> String {

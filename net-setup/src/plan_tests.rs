@@ -7,7 +7,7 @@ const HOST_ONLY: &str = "interface=eth1\nip=192.168.99.100\nmask=24\n";
 fn facts(leases: &[&str]) -> NetFacts {
     let leases = leases.iter().map(|text| read_state(text));
     let leases = leases.map(|told| (told["interface"].clone(), told)).collect();
-    NetFacts { leases, fallback: Some("nameserver 9.9.9.9\n".into()) }
+    NetFacts { leases, fallback: Some("nameserver 9.9.9.9\n".into()), ..NetFacts::default() }
 }
 
 /// Returns the plan as lines; a written file's content follows its name.
@@ -22,6 +22,7 @@ fn lines(event: Event, told: &str, facts: &NetFacts) -> Vec<String> {
 
 #[test]
 fn events_change_what_they_should() {
+    let changed = "start /usr/sbin/docker-setup addresses-changed";
     let state = |interface: &str| format!("write /run/boot2docker/net/{interface}.lease");
     let rows: Vec<(&str, Event, &str, NetFacts, Vec<String>)> = vec![
         (
@@ -41,6 +42,8 @@ fn events_change_what_they_should() {
                 "-4 route replace default via 10.0.2.2 dev eth0 metric 0".into(),
                 state("eth0"),
                 "search lan;nameserver 10.0.2.3;".into(),
+                "note: eth0: address 10.0.2.15/24".into(),
+                changed.into(),
             ],
         ),
         (
@@ -49,9 +52,11 @@ fn events_change_what_they_should() {
             HOST_ONLY,
             facts(&[NAT]),
             vec![
-                "-4 address replace 192.168.99.100/24 broadcast + dev eth1".into(),
+                "-4 address replace 192.168.99.100/24 broadcast + dev eth1 metric 100".into(),
                 state("eth1"),
                 "search lan;nameserver 10.0.2.3;".into(),
+                "note: eth1: address 192.168.99.100/24".into(),
+                changed.into(),
             ],
         ),
         (
@@ -60,9 +65,11 @@ fn events_change_what_they_should() {
             HOST_ONLY,
             facts(&[]),
             vec![
-                "-4 address replace 192.168.99.100/24 broadcast + dev eth1".into(),
+                "-4 address replace 192.168.99.100/24 broadcast + dev eth1 metric 100".into(),
                 state("eth1"),
                 "nameserver 9.9.9.9;".into(),
+                "note: eth1: address 192.168.99.100/24".into(),
+                changed.into(),
             ],
         ),
         (
@@ -73,8 +80,10 @@ fn events_change_what_they_should() {
             vec![
                 "-4 address flush dev eth0".into(),
                 "link set dev eth0 up".into(),
+                "note: eth0: the lease is lost".into(),
                 "remove /run/boot2docker/net/eth0.lease".into(),
                 "nameserver 9.9.9.9;".into(),
+                changed.into(),
             ],
         ),
         (
@@ -82,7 +91,10 @@ fn events_change_what_they_should() {
             Event::LeaseFail,
             NAT,
             facts(&[]),
-            vec!["warn: eth0: no DHCP server answers; asking on".into()],
+            vec![
+                "warn: eth0: no DHCP server answers; asking on".into(),
+                "write /run/boot2docker/net/eth0.unanswered".into(),
+            ],
         ),
         (
             "refused",
@@ -108,8 +120,10 @@ fn a_changed_lease_takes_old_routes_along() {
         "-4 route replace default via 10.0.9.1 dev eth0 metric 0 onlink",
         "write /run/boot2docker/net/eth0.lease",
         "nameserver 9.9.9.9;",
-        "write /run/chrony-dhcp/eth0.sources",
-        "reload sources",
+        "write /run/boot2docker/ntp/eth0.sources",
+        "start /usr/bin/chronyc reload sources",
+        "note: eth0: address 10.0.2.16/24",
+        "start /usr/sbin/docker-setup addresses-changed",
     ];
     assert_eq!(lines(Event::Renew, new, &facts(&[NAT])), expected);
 }
@@ -130,4 +144,37 @@ fn bad_calls_are_told_by_name() {
     assert_eq!(call(""), r#"interface: "" is no interface"#);
     assert_eq!(call("interface=../x"), r#"interface: "../x" is no interface"#);
     assert_eq!(call("interface=eth0"), "lease of eth0");
+}
+
+#[test]
+fn a_renewed_lease_changes_nothing_and_nobody_is_told() {
+    let expected = [
+        "-4 address replace 10.0.2.15/24 broadcast + dev eth0",
+        "-4 route replace default via 10.0.2.2 dev eth0 metric 0",
+        "write /run/boot2docker/net/eth0.lease",
+        "search lan;nameserver 10.0.2.3;",
+    ];
+    assert_eq!(lines(Event::Renew, NAT, &facts(&[NAT])), expected);
+}
+
+#[test]
+fn a_client_that_begins_afresh_for_a_name_keeps_its_address() {
+    let kept = NetFacts { kept: ["eth0".to_owned()].into(), ..facts(&[NAT]) };
+    assert_eq!(lines(Event::Deconfig, NAT, &kept), ["remove /run/boot2docker/net/eth0.kept"]);
+    assert_eq!(lines(Event::Deconfig, HOST_ONLY, &kept).len(), 2, "another interface does not");
+}
+
+#[test]
+fn silence_is_told_once_and_an_answer_ends_it() {
+    let silent = NetFacts { unanswered: ["eth0".to_owned()].into(), ..facts(&[]) };
+    assert_eq!(lines(Event::LeaseFail, NAT, &silent), [] as [&str; 0]);
+    let bound = lines(Event::Bound, NAT, &silent);
+    assert!(bound.contains(&"remove /run/boot2docker/net/eth0.unanswered".to_owned()), "{bound:?}");
+}
+
+#[test]
+fn a_directory_in_the_place_of_resolv_conf_makes_room() {
+    let facts = NetFacts { is_resolv_conf_in_the_way: true, ..facts(&[]) };
+    let lines = lines(Event::Bound, NAT, &facts);
+    assert_eq!(lines[3..5], ["set /etc/resolv.conf aside", "search lan;nameserver 10.0.2.3;"]);
 }

@@ -139,11 +139,9 @@ impl Machine {
             }
         }
         self.facts.interfaces.push(name.clone());
-        if !self.facts.cmdline.has("b2d.nodhcp") {
-            let service = services::udhcpc(&name);
-            let id = service.id.clone();
-            self.add_unit(service);
-            self.unit_event(&id, Event::Begin);
-        }
+        let service = services::udhcpc(&name);
+        let id = service.id.clone();
+        self.add_unit(service);
+        self.unit_event(&id, Event::Begin);
     }
 }

@@ -11,13 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use b2d_sys::contract;
 use b2d_sys::effects::files::remove_if_exists;
-use b2d_sys::effects::hostname;
 use b2d_sys::effects::process::{self, Pid, Resource, Spawn, Streams};
 use b2d_sys::effects::signals::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 use super::ping::Ping;
 use crate::plan::kernel::SERVICES_CGROUP;
-use crate::service::{self, HOSTNAME_MARK, Limit, Ready, Service};
+use crate::service::{self, Limit, Ready, Service};
 use crate::supervise::{Life, Phase, Rules};
 
 /// A log this big is put aside before the service starts, once: `docker.log.1`.
@@ -80,9 +79,7 @@ impl Unit {
     }
 
     fn argv(&self) -> Result<Vec<OsString>> {
-        let hostname = hostname::get();
-        let mut argv: Vec<OsString> =
-            self.service.argv.iter().map(|arg| arg.replace(HOSTNAME_MARK, &hostname).into()).collect();
+        let mut argv: Vec<OsString> = self.service.argv.iter().map(Into::into).collect();
         if let Some(path) = self.service.args_from {
             argv.extend(lines(path)?.into_iter().map(OsString::from));
         }

@@ -144,9 +144,7 @@ fn network(facts: &Facts) -> Vec<Action> {
     let interfaces = facts.interfaces.iter();
     let mut actions: Vec<Action> =
         interfaces.clone().flat_map(|interface| kernel::interface(interface)).collect();
-    if !facts.cmdline.has("b2d.nodhcp") {
-        actions.extend(interfaces.map(|interface| start(&format!("udhcpc-{interface}"), Wait::No)));
-    }
+    actions.extend(interfaces.map(|interface| start(&format!("udhcpc-{interface}"), Wait::No)));
     actions
 }
 

@@ -7,7 +7,7 @@ use b2d_sys::contract;
 
 use crate::facts::Facts;
 use crate::model::ServiceId;
-use crate::service::{HOSTNAME_MARK, Limit, Ready, Restart, Service, Stop, StopGroup, Streams};
+use crate::service::{Limit, Ready, Restart, Service, Stop, StopGroup, Streams};
 
 /// dockerd gives containers 10 s before it kills them; then it needs time for itself.
 const DOCKER_GRACE: Duration = Duration::from_secs(15);
@@ -110,24 +110,15 @@ fn crond(log_dir: &Path) -> Service {
     }
 }
 
-/// busybox udhcpc: a try a second at first, then rounds for ever; static-address recipes kill it by its pid file.
+/// net-setup gives the interface its fixed address and ends, or becomes busybox udhcpc; static-address recipes kill
+/// that by its pid file.
 pub fn udhcpc(interface: &str) -> Service {
-    let pid_file = format!("/var/run/udhcpc.{interface}.pid");
-    let hostname = format!("hostname:{HOSTNAME_MARK}");
-    let argv = [
-        ["/sbin/udhcpc", "-f"].as_slice(),
-        &["-i", interface],
-        &["-p", &pid_file],
-        &["-s", "/usr/sbin/net-setup"],
-        &["-x", &hostname],
-        &["-O", "staticroutes", "-O", "search", "-O", "ntpsrv", "-O", "mtu"],
-        &["-t", "8", "-T", "1", "-A", "5"],
-    ];
+    let argv = ["/usr/sbin/net-setup", "interface", interface];
     Service {
         // Who kills it by hand wants an address of his own; it must stay dead.
         restart: Restart::AfterFault,
         streams: Streams::Log(Path::new(contract::LOG_DIR).join("udhcp.log")),
-        ..plain(&format!("udhcpc-{interface}"), &argv.concat(), Path::new(contract::LOG_DIR))
+        ..plain(&format!("udhcpc-{interface}"), &argv, Path::new(contract::LOG_DIR))
     }
 }
 

@@ -218,6 +218,14 @@ fn parent_and_terminal(stat: &str) -> Option<(i32, i32)> {
     Some((parent, fields.nth(2)?.parse().ok()?))
 }
 
+/// Replaces this process by another program whose words nobody wants. Returns only on failure.
+pub fn replace_self_quietly(argv: &[String]) -> io::Error {
+    let Some((program, args)) = argv.split_first() else {
+        return io::Error::new(io::ErrorKind::InvalidInput, "no program");
+    };
+    Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).exec()
+}
+
 /// Replaces this process by another program. Returns only on failure.
 pub fn replace_self(program: &Path, args: &[OsString]) -> io::Error {
     Command::new(program).args(args).exec()
