@@ -8,6 +8,7 @@ use b2d_sys::contract::{
     CROND_ARGS, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID, DOCKERD_ARGS, MOTD_DIR, PROFILE_ENV,
     PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID, TIME_CONF,
 };
+use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
 use b2d_sys::effects::console;
 use b2d_sys::effects::files::{ensure_dir, remove_if_exists, replace_symlink, write_atomic};
 
@@ -18,6 +19,11 @@ use crate::settings::Settings;
 use crate::tls::Issue;
 
 const USER: Option<(u32, u32)> = Some((DOCKER_UID, STAFF_GID));
+/// Whose state the notes are; `service docker status` shows them.
+const SUBJECT: &str = "docker";
+const DOCKERD: &str = "/usr/sbin/dockerd";
+/// It reads two files.
+const VALIDATE_SECS: u64 = 30;
 /// The log's name in boot2docker's releases of 2018 to 2020.
 const LATER_LOG: &str = "/var/lib/boot2docker/log/docker.log";
 /// Where docker clients of user docker, and boot2docker-cli, look for certificates.
@@ -28,7 +34,6 @@ const USER_DIR: &str = ".docker";
 /// # Errors
 /// When dockerd's arguments cannot be written: then it must not be started.
 pub fn apply(plan: &Plan) -> Result<bool> {
-    tell("docker", &plan.notes);
     let has_tls = reported("certificates", make_certificates(plan));
     let mut is_complete = has_tls & publish(&plan.settings);
     is_complete &= reported("certificates for user docker", copy_for_user(plan));
@@ -40,7 +45,26 @@ pub fn apply(plan: &Plan) -> Result<bool> {
     }
     let lines: String = arguments.iter().flat_map(|argument| [argument.as_str(), "\n"]).collect();
     write_atomic(Path::new(DOCKERD_ARGS), lines.as_bytes(), 0o644, None)?;
+    let mut notes = plan.notes.clone();
+    notes.extend(plan.has_daemon_json.then(|| refusal(arguments)).flatten());
+    tell(SUBJECT, &notes);
     Ok(is_complete)
+}
+
+/// Returns why dockerd refuses its configuration file with these arguments, in its own words.
+fn refusal(arguments: &[String]) -> Option<String> {
+    let validate = Cmd::new(DOCKERD).arg("--validate").args(arguments).run(Deadline::secs(VALIDATE_SECS));
+    match validate {
+        Err(CmdError::Failed { stderr, .. }) => {
+            let reason = stderr.lines().last().unwrap_or_default().trim().to_owned();
+            Some(format!("docker will not start: {reason}"))
+        }
+        Err(error) => {
+            log::warn!("{error}");
+            None
+        }
+        Ok(_) => None,
+    }
 }
 
 /// Writes what others than dockerd read; returns whether everything succeeded. Each failure was logged.

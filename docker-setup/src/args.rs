@@ -4,6 +4,7 @@ use std::path::Path;
 
 use b2d_sys::contract::{CONTAINERD_SOCKET, DOCKER_DIR, DOCKER_PID, DOCKER_SOCKET};
 
+use crate::engine::{DaemonJson, log_limits};
 use crate::profile::{Profile, Tls};
 use crate::tls::TlsPlan;
 
@@ -18,8 +19,8 @@ const BTRFS: &str = "btrfs";
 pub fn arguments(
     profile: &Profile,
     tls: Option<&TlsPlan>,
-    data_fstype: &str,
-    notes: &mut Vec<String>,
+    driver: Option<&str>,
+    daemon_json: &DaemonJson,
 ) -> Vec<String> {
     let mut args = vec![
         "--data-root".to_owned(),
@@ -35,11 +36,19 @@ pub fn arguments(
         args.extend(profile.hosts.iter().flat_map(|host| ["-H".to_owned(), host.clone()]));
         args.extend(tls_arguments(profile.tls, tls));
     }
-    if let Some(driver) = storage_driver(profile, data_fstype, notes) {
-        args.extend(["--storage-driver".to_owned(), driver]);
+    if let Some(driver) = driver {
+        args.extend(["--storage-driver".to_owned(), driver.to_owned()]);
     }
-    args.extend(profile.extra_args.iter().cloned());
+    args.extend(log_limits(daemon_json, &profile.extra_args));
+    args.extend(extra_args(profile).0);
     args
+}
+
+/// Returns `EXTRA_ARGS` and what of it is not passed on: only `DOCKER_TLS=no` takes the protection away.
+pub fn extra_args(profile: &Profile) -> (Vec<String>, Vec<String>) {
+    let is_opening = |arg: &&String| ["--tls=false", "--tlsverify=false"].contains(&arg.as_str());
+    let args = profile.extra_args.iter().cloned();
+    args.partition(|arg| profile.tls == Tls::Off || !is_opening(&arg))
 }
 
 fn tls_arguments(mode: Tls, plan: &TlsPlan) -> Vec<String> {
@@ -58,7 +67,8 @@ fn tls_arguments(mode: Tls, plan: &TlsPlan) -> Vec<String> {
     ]
 }
 
-fn storage_driver(profile: &Profile, data_fstype: &str, notes: &mut Vec<String>) -> Option<String> {
+/// Returns the storage driver to name, if one must be named.
+pub fn storage_driver(profile: &Profile, data_fstype: &str, notes: &mut Vec<String>) -> Option<String> {
     match &profile.storage {
         Some(driver) if GONE_DRIVERS.contains(&driver.as_str()) => {
             notes.push(format!("DOCKER_STORAGE={driver} is ignored: this engine no longer has it"));
@@ -97,16 +107,17 @@ mod tests {
 
     #[test]
     fn hosts_are_arguments_of_their_own_and_extra_ones_come_last() {
-        let args = arguments(&profile("", &["--dns", "1.1.1.1"]), Some(&tls()), "ext4", &mut vec![]);
+        let args = arguments(&profile("", &["--dns", "1.1.1.1"]), Some(&tls()), None, &DaemonJson::default());
         let expected = "--data-root /var/lib/docker --pidfile /var/run/docker.pid \
             --containerd /run/containerd/containerd.sock -H unix:///var/run/docker.sock -H tcp://0.0.0.0:2376 \
-            --tlsverify --tlscacert=/t/ca.pem --tlscert=/t/server.pem --tlskey=/t/serverkey.pem --dns 1.1.1.1";
+            --tlsverify --tlscacert=/t/ca.pem --tlscert=/t/server.pem --tlskey=/t/serverkey.pem \
+            --log-opt max-size=10m --log-opt max-file=3 --dns 1.1.1.1";
         assert_eq!(args.join(" "), expected);
     }
 
     #[test]
     fn without_tls_material_nothing_listens_on_tcp() {
-        let args = arguments(&profile("", &[]), None, "ext4", &mut vec![]);
+        let args = arguments(&profile("", &[]), None, None, &DaemonJson::default());
         assert!(!args.iter().any(|arg| arg.contains("tcp") || arg.contains("tls")), "{args:?}");
     }
 
@@ -123,5 +134,14 @@ mod tests {
             let driver = storage_driver(&profile(storage, &[]), fstype, &mut notes);
             assert_eq!((driver.as_deref(), notes.len()), (expected, note_count), "{storage} on {fstype}");
         }
+    }
+
+    #[test]
+    fn protection_is_not_taken_away_by_further_arguments() {
+        let open = profile("", &["--tls=false", "--tlsverify=false", "-D"]);
+        let dropped = vec!["--tls=false".to_owned(), "--tlsverify=false".to_owned()];
+        assert_eq!(extra_args(&open), (vec!["-D".to_owned()], dropped));
+        let off = Profile { tls: Tls::Off, ..open };
+        assert_eq!(extra_args(&off).1, [""; 0]);
     }
 }

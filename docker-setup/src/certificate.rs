@@ -70,6 +70,13 @@ pub fn inspect(certificate: Option<&[u8]>, key: Option<&[u8]>, authority: Option
     }
 }
 
+/// Returns the last second of validity of the first certificate in a file, or None if there is none.
+pub fn end_of(pem: &[u8]) -> Option<i64> {
+    let der = der(pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 fn read(pem: &[u8], key: &[u8], authority: &[u8]) -> Result<Certificate, String> {
     let der = der(pem)?;
     let (_, certificate) =

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use b2d_sys::contract::{CERTS_DIR, DATA_DISK_FILE, PROFILE};
+use b2d_sys::contract::{CERTS_DIR, DATA_DISK_FILE, PROFILE, STATE_DIR};
 use b2d_sys::effects::files::read_optional;
 use nix::ifaddrs::getifaddrs;
 use nix::unistd::gethostname;
 
-use crate::certificate::{Pair, inspect};
+use crate::certificate::{Pair, end_of, inspect};
+use crate::engine::{DAEMON_JSON, DRIVERS};
 use crate::profile::{Profile, TlsFile};
 use crate::shell::{self, Evaluated};
-use crate::tls::TlsFacts;
+use crate::tls::{Foreign, TlsFacts};
 
 /// Made with the image, so its date is the image's.
 const IMAGE_FILE: &str = "/etc/os-release";
@@ -42,6 +43,10 @@ pub struct Facts {
     pub bundle: Option<String>,
     /// The user's authorities: file name and content, in order of names.
     pub extra_certificates: Vec<(String, String)>,
+    /// dockerd's configuration file, if there is one.
+    pub daemon_json: Option<String>,
+    /// Storage drivers whose data lies in the data root.
+    pub driver_dirs: Vec<String>,
     /// `/etc/docker` is a directory with content: a custom image brought it.
     pub has_own_etc_docker: bool,
 }
@@ -56,11 +61,13 @@ pub fn read() -> Result<Facts> {
     let fstype = data_disk.lines().find_map(|line| line.strip_prefix("FSTYPE="));
     Ok(Facts {
         tls: tls_facts(&profile)?,
+        driver_dirs: driver_dirs(&profile.data_root),
         profile,
         profile_error,
         data_fstype: fstype.unwrap_or_default().to_owned(),
         bundle: text(Path::new(BUNDLE))?,
         extra_certificates: certificates_in(Path::new(CERTS_DIR))?,
+        daemon_json: text(&daemon_json())?,
         has_own_etc_docker: has_content(Path::new(ETC_DOCKER)),
     })
 }
@@ -84,6 +91,17 @@ pub fn read_profile() -> (Profile, Option<String>) {
     }
 }
 
+/// The file's place before `/etc/docker` leads to the data disk, and afterwards.
+fn daemon_json() -> PathBuf {
+    let kept = Path::new(STATE_DIR).join("etc/docker/daemon.json");
+    if has_content(Path::new(ETC_DOCKER)) { PathBuf::from(DAEMON_JSON) } else { kept }
+}
+
+fn driver_dirs(data_root: &Path) -> Vec<String> {
+    let drivers = DRIVERS.iter().filter(|driver| has_content(&data_root.join(driver)));
+    drivers.map(ToString::to_string).collect()
+}
+
 fn tls_facts(profile: &Profile) -> Result<TlsFacts> {
     let files = [
         &profile.ca_cert,
@@ -104,10 +122,23 @@ fn tls_facts(profile: &Profile) -> Result<TlsFacts> {
         host: short_host_name()?,
         addresses: addresses(&profile.cert_interfaces)?,
         existing: named.filter(|path| is_filled(path)).collect::<BTreeSet<PathBuf>>(),
+        foreign: foreign(profile)?,
         server: pair(&profile.server_cert, &profile.server_key)?,
         client: pair(&profile.client_cert, &profile.client_key)?,
         authority: pair(&profile.ca_cert, &profile.ca_key)?,
     })
+}
+
+fn foreign(profile: &Profile) -> Result<Vec<Foreign>> {
+    let files =
+        [("CACERT", &profile.ca_cert), ("SERVERCERT", &profile.server_cert), ("CERT", &profile.client_cert)];
+    let mut foreign = Vec::new();
+    for (variable, file) in files {
+        let Some(path) = file.named.clone() else { continue };
+        let not_after = bytes(&path)?.as_deref().and_then(end_of);
+        foreign.extend(not_after.map(|not_after| Foreign { variable, path, not_after }));
+    }
+    Ok(foreign)
 }
 
 /// Returns the IPv4 addresses and global IPv6 addresses of the interfaces.

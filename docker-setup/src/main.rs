@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod bundle;
 mod certificate;
+mod engine;
 mod exports;
 mod facts;
 mod issue;

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use b2d_sys::contract::STATE_DIR;
 
-use crate::args::arguments;
+use crate::args::{arguments, extra_args, storage_driver};
 use crate::bundle;
+use crate::engine::{DaemonJson, unseen_data};
 use crate::facts::Facts;
 use crate::profile::Tls;
 use crate::settings::{Settings, settings};
-use crate::tls::{self, TlsPlan};
+use crate::tls::{self, Foreign, TlsFacts, TlsPlan};
+
+/// How long before its end a certificate of somebody else is warned of.
+const WARN_DAYS: i64 = 30;
 
 /// What is to be done and said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Plan {
     pub arguments: Vec<String>,
     /// The same without TCP, for when the TLS files cannot be made.
     pub local_arguments: Vec<String>,
+    /// There is a configuration file that dockerd should be asked about.
+    pub has_daemon_json: bool,
     /// What is there for others than dockerd.
     pub settings: Settings,
 }
@@ -41,22 +47,41 @@ pub fn plan(facts: &Facts) -> Plan {
     if profile.tls == Tls::Off && profile.hosts.iter().any(|host| host.starts_with("tcp://")) {
         notes.push("DOCKER_TLS=no: whoever reaches this machine's network is root on it".to_owned());
     }
+    notes.extend(
+        extra_args(profile).1.iter().map(|arg| format!("{arg} in EXTRA_ARGS is ignored; see DOCKER_TLS")),
+    );
     notes.extend(absent_files(facts));
+    notes.extend(facts.tls.foreign.iter().filter_map(|named| ending(named, &facts.tls)));
     let tls = tls::plan(profile, &facts.tls);
-    let arguments = arguments(profile, Some(&tls), &facts.data_fstype, &mut notes);
+    let daemon_json = DaemonJson::parse(facts.daemon_json.as_deref());
+    notes.extend(daemon_json.error.clone());
+    let driver = storage_driver(profile, &facts.data_fstype, &mut notes);
+    notes.extend(unseen_data(&profile.data_root, &facts.driver_dirs, driver.as_deref(), &daemon_json));
+    let arguments = |tls| arguments(profile, tls, driver.as_deref(), &daemon_json);
     let base = facts.bundle.as_deref().unwrap_or_default();
     let bundle = bundle::extend(base, &facts.extra_certificates, &mut notes);
-    // The notes about storage were made above.
-    let local_arguments = crate::args::arguments(profile, None, &facts.data_fstype, &mut Vec::new());
     Plan {
+        arguments: arguments(Some(&tls)),
+        local_arguments: arguments(None),
+        has_daemon_json: facts.daemon_json.is_some() && daemon_json.error.is_none(),
         tls,
         cert_dir: profile.cert_dir.clone(),
         bundle: (bundle != base).then_some(bundle),
         etc_docker: (!facts.has_own_etc_docker).then(|| PathBuf::from(STATE_DIR).join("etc/docker")),
-        arguments,
-        local_arguments,
         settings,
         notes,
+    }
+}
+
+/// Machine's certificates are its own to renew, but nobody looks at their dates before nothing works any more.
+fn ending(named: &Foreign, facts: &TlsFacts) -> Option<String> {
+    let Foreign { variable, path, not_after } = named;
+    let days = tls::days_left(*not_after, facts);
+    let what = format!("{variable}={}", path.display());
+    match days {
+        ..0 => Some(format!("{what} has expired {} days ago", -days)),
+        0..WARN_DAYS => Some(format!("{what} expires in {days} days; who made it must renew it")),
+        _ => None,
     }
 }
 

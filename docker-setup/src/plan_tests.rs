@@ -4,7 +4,7 @@ use super::*;
 use crate::certificate::Pair;
 use crate::profile::Profile;
 use crate::shell::Evaluated;
-use crate::tls::TlsFacts;
+use crate::tls::{Foreign, TlsFacts};
 
 fn facts(evaluated: &Evaluated) -> Facts {
     Facts {
@@ -16,6 +16,7 @@ fn facts(evaluated: &Evaluated) -> Facts {
             host: "boot2docker".into(),
             addresses: vec![],
             existing: [].into(),
+            foreign: vec![],
             authority: Pair::Missing,
             server: Pair::Missing,
             client: Pair::Missing,
@@ -23,6 +24,8 @@ fn facts(evaluated: &Evaluated) -> Facts {
         data_fstype: "ext4".into(),
         bundle: Some("x\n".into()),
         extra_certificates: vec![],
+        daemon_json: None,
+        driver_dirs: vec![],
         has_own_etc_docker: false,
     }
 }
@@ -70,4 +73,31 @@ fn secrets_in_the_environment_are_not_printed() {
     assert_eq!(plan.settings.environment, format!("HTTP_PROXY=http://me:secret@proxy\n{line}"));
     let text = plan.to_string();
     assert!(text.contains("environment HTTP_PROXY http_proxy\n") && !text.contains("secret"));
+}
+
+#[test]
+fn ending_certificates_of_others_are_warned_of() {
+    let day = crate::tls::DAY;
+    let rows = [
+        (-3, Some("SERVERCERT=/b/server.pem has expired 3 days ago")),
+        (29, Some("SERVERCERT=/b/server.pem expires in 29 days; who made it must renew it")),
+        (30, None),
+    ];
+    for (days, expected) in rows {
+        let mut facts = facts(&Evaluated::default());
+        let not_after = facts.tls.now + days * day;
+        facts.tls.foreign = vec![Foreign { variable: "SERVERCERT", path: "/b/server.pem".into(), not_after }];
+        assert_eq!(plan(&facts).notes, Vec::from_iter(expected), "{days}");
+    }
+}
+
+#[test]
+fn configuration_and_data_that_docker_cannot_use_are_pointed_out() {
+    let mut facts = facts(&Evaluated::default());
+    facts.daemon_json = Some("{".into());
+    facts.driver_dirs = vec!["aufs".into(), "overlay2".into()];
+    let plan = plan(&facts);
+    assert_eq!((plan.notes.len(), plan.has_daemon_json), (2, false));
+    assert!(plan.notes[0].starts_with("/etc/docker/daemon.json: EOF"), "{:?}", plan.notes);
+    assert!(plan.notes[1].contains("/var/lib/docker/aufs"), "{:?}", plan.notes);
 }

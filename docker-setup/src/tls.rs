@@ -10,7 +10,7 @@ use crate::issue::{Order, Purpose, Validity};
 use crate::profile::{Profile, Tls, TlsFile};
 
 /// Seconds of a day.
-const DAY: i64 = 24 * 60 * 60;
+pub const DAY: i64 = 24 * 60 * 60;
 /// boot2docker's 17.12 life time.
 const LEAF_DAYS: i64 = 1080;
 /// Clients keep a copy of the authority, so it should outlive several machines' leaves.
@@ -35,12 +35,25 @@ pub struct TlsFacts {
     pub addresses: Vec<IpAddr>,
     /// Files the profile names that exist.
     pub existing: BTreeSet<PathBuf>,
+    /// Certificates that the profile names, which others made.
+    pub foreign: Vec<Foreign>,
     /// Our own authority, in the certificate directory.
     pub authority: Pair,
     /// Our own server certificate.
     pub server: Pair,
     /// Our own client certificate.
     pub client: Pair,
+}
+
+/// A certificate that somebody else made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The profile's variable that names it.
+    pub variable: &'static str,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Last second of validity, since 1970.
+    pub not_after: i64,
 }
 
 /// What to make, and what to use.
@@ -188,7 +201,7 @@ fn reason(pair: &Pair, facts: &TlsFacts, more: impl Fn(&Certificate) -> Option<S
         Pair::Whole(certificate) => certificate,
     };
     let now = sane_now(facts);
-    let days_left = (certificate.not_after - now).div_euclid(DAY);
+    let days_left = days_left(certificate.not_after, facts);
     if certificate.not_before > now {
         Some("not valid yet".to_owned())
     } else if days_left < RENEW_DAYS {
@@ -196,6 +209,11 @@ fn reason(pair: &Pair, facts: &TlsFacts, more: impl Fn(&Certificate) -> Option<S
     } else {
         more(certificate)
     }
+}
+
+/// Returns the whole days until then; negative if it has passed.
+pub fn days_left(not_after: i64, facts: &TlsFacts) -> i64 {
+    (not_after - sane_now(facts)).div_euclid(DAY)
 }
 
 /// A clock that shows a time before the image was built is wrong.

@@ -19,6 +19,7 @@ fn settled() -> TlsFacts {
         host: "boot2docker".into(),
         addresses: vec!["10.0.2.15".parse().unwrap()],
         existing: BTreeSet::new(),
+        foreign: vec![],
         authority: Pair::Whole(pair(BTreeSet::new())),
         server: Pair::Missing,
         client: Pair::Whole(pair(BTreeSet::new())),

@@ -1,5 +1,6 @@
 //! The control socket: requests of root's commands, and answers once they are true.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -181,13 +182,13 @@ fn is_true(unit: &Unit, wanted: Wanted) -> bool {
     }
 }
 
+/// Says whether a service runs, and what its preparation found to be wrong.
 fn status(unit: &Unit) -> Reply {
-    let line = describe(unit);
-    if unit.life.has_process() {
-        Reply::ok(line)
-    } else {
-        Reply { out: vec![line], code: 1, ..Reply::default() }
-    }
+    let mut out = vec![describe(unit)];
+    let notes = fs::read_to_string(Path::new(contract::MOTD_DIR).join(unit.service.id.to_string()));
+    // No file: nothing is wrong.
+    out.extend(notes.unwrap_or_default().lines().map(str::to_owned));
+    Reply { out, code: u8::from(!unit.life.has_process()), ..Reply::default() }
 }
 
 fn describe(unit: &Unit) -> String {

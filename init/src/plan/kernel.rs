@@ -16,7 +16,7 @@ const SECURE: &str = "nosuid,nodev,noexec";
 pub const SERVICES_CGROUP: &str = "/sys/fs/cgroup/b2d";
 /// Only what is worse than an error reaches the consoles. Source: Linux `Documentation/admin-guide/sysctl/kernel.rst`.
 const QUIET: &str = "3";
-const MOUNTS: [MountRow; 8] = [
+const MOUNTS: [MountRow; 9] = [
     ("proc", "/proc", "proc", SECURE, ""),
     ("sysfs", "/sys", "sysfs", SECURE, ""),
     ("devtmpfs", "/dev", "devtmpfs", "nosuid", "mode=0755"),
@@ -25,6 +25,8 @@ const MOUNTS: [MountRow; 8] = [
     ("mqueue", "/dev/mqueue", "mqueue", SECURE, ""),
     ("run", "/run", "tmpfs", "nosuid,nodev", "mode=0755,size=20%"),
     ("cgroup2", "/sys/fs/cgroup", "cgroup2", SECURE, "nsdelegate"),
+    // dockerd looks for AppArmor here.
+    ("securityfs", "/sys/kernel/security", "securityfs", SECURE, ""),
 ];
 /// For containers that look into the kernel. Mounting bpf makes the kernel look for a module, which takes most of a
 /// second; nothing of ours needs it.

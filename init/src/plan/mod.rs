@@ -102,9 +102,8 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
 fn stage(name: &'static str, after: &[&'static str], actions: Vec<Action>) -> Stage {
     let steps = actions.into_iter().map(|action| {
         let policy = match action {
-            Action::Mount { fstype: "bpf" | "mqueue" | "tracefs", .. } | Action::Write { .. } => {
-                Policy::Optional
-            }
+            Action::Mount { fstype: "bpf" | "mqueue" | "securityfs" | "tracefs", .. }
+            | Action::Write { .. } => Policy::Optional,
             _ if name == "mounts" => Policy::Rescue,
             _ => Policy::Warn,
         };

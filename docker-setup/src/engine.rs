@@ -1,0 +1,122 @@
+//! What the engine's own configuration file and data directory mean for its start. Pure.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+/// Where dockerd looks for its configuration.
+pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// A container that talks a lot fills 30 MB, not the disk.
+const LOG_LIMITS: [&str; 4] = ["--log-opt", "max-size=10m", "--log-opt", "max-file=3"];
+/// Storage drivers whose data may lie in a data root; those of containerd lie elsewhere.
+pub const DRIVERS: &[&str] = &["aufs", "btrfs", "devicemapper", "overlay", "overlay2", "vfs", "zfs"];
+const USUAL_DRIVER: &str = "overlay2";
+
+/// The settings in the configuration file; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DaemonJson {
+    settings: Map<String, Value>,
+    /// Why dockerd will not take it.
+    pub error: Option<String>,
+}
+
+impl DaemonJson {
+    /// Reads the file's text; what is no JSON object counts as empty, with an error that names the line.
+    pub fn parse(text: Option<&str>) -> Self {
+        match text.map(serde_json::from_str) {
+            None => Self::default(),
+            Some(Ok(settings)) => Self { settings, error: None },
+            Some(Err(error)) => {
+                let error = format!("{DAEMON_JSON}: {error}; docker will not start before that is mended");
+                Self { settings: Map::new(), error: Some(error) }
+            }
+        }
+    }
+
+    fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.settings.contains_key(*name))
+    }
+}
+
+/// Returns arguments that bound containers' logs, unless the user has decided about them.
+pub fn log_limits(daemon_json: &DaemonJson, extra_args: &[String]) -> Vec<String> {
+    let is_about_logs = |arg: &String| ["--log-driver", "--log-opt"].iter().any(|flag| arg.starts_with(flag));
+    if daemon_json.has_any(&["log-driver", "log-opts"]) || extra_args.iter().any(is_about_logs) {
+        return Vec::new();
+    }
+    LOG_LIMITS.map(str::to_owned).into()
+}
+
+/// Returns a note for every storage driver whose data lies in the data root out of sight of the one in use.
+pub fn unseen_data(
+    data_root: &Path,
+    present: &[String],
+    argument: Option<&str>,
+    daemon_json: &DaemonJson,
+) -> Vec<String> {
+    let configured = daemon_json.settings.get("storage-driver").and_then(Value::as_str);
+    let in_use = argument.or(configured).unwrap_or(USUAL_DRIVER);
+    let unseen = present.iter().filter(|driver| driver.as_str() != in_use);
+    unseen
+        .map(|driver| {
+            let dir = data_root.join(driver);
+            format!(
+                "images and containers of storage driver {driver} lie in {}: docker uses {in_use} and does not \
+                 show them; nothing is deleted",
+                dir.display()
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn broken_file_is_told_with_its_line() {
+        let broken = DaemonJson::parse(Some("{\n  \"debug\": true\n  \"dns\": []\n}"));
+        let expected = "/etc/docker/daemon.json: expected `,` or `}` at line 3 column 3; \
+            docker will not start before that is mended";
+        assert_eq!(broken.error.as_deref(), Some(expected));
+        assert_eq!(DaemonJson::parse(None), DaemonJson::default());
+        assert_eq!(DaemonJson::parse(Some("{}")), DaemonJson::default());
+        assert!(DaemonJson::parse(Some("[]")).error.is_some());
+    }
+
+    #[test]
+    fn logs_are_bounded_unless_the_user_has_decided() {
+        let limits = words("--log-opt max-size=10m --log-opt max-file=3");
+        let rows = [
+            (None, "--dns 1.1.1.1", limits.clone()),
+            (Some(r#"{"debug": true}"#), "", limits),
+            (Some(r#"{"log-driver": "journald"}"#), "", vec![]),
+            (Some(r#"{"log-opts": {"max-size": "1g"}}"#), "", vec![]),
+            (None, "--log-driver=local", vec![]),
+            (None, "--log-opt max-size=1g", vec![]),
+        ];
+        for (file, extra, expected) in rows {
+            assert_eq!(log_limits(&DaemonJson::parse(file), &words(extra)), expected, "{file:?} {extra}");
+        }
+    }
+
+    #[test]
+    fn data_of_another_driver_is_pointed_out() {
+        let drivers = |present: &str, argument, file| {
+            let notes = unseen_data(Path::new("/d"), &words(present), argument, &DaemonJson::parse(file));
+            notes.iter().map(|note| note.split(' ').nth(6).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(drivers("overlay2", None, None), words(""));
+        assert_eq!(drivers("aufs overlay2", None, None), words("aufs"));
+        assert_eq!(drivers("btrfs overlay2", Some("btrfs"), None), words("overlay2"));
+        assert_eq!(drivers("vfs overlay2", None, Some(r#"{"storage-driver": "vfs"}"#)), words("overlay2"));
+        let note = unseen_data(Path::new("/d"), &words("aufs"), None, &DaemonJson::default());
+        let expected = "images and containers of storage driver aufs lie in /d/aufs: docker uses overlay2 and \
+            does not show them; nothing is deleted";
+        assert_eq!(note, [expected]);
+    }
+}
