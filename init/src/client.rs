@@ -11,6 +11,7 @@ use b2d_sys::effects::{process, reboot};
 use crate::commands::Command;
 use crate::power::signal_for_end;
 use crate::protocol::{Reply, Request};
+use crate::report;
 
 /// Carries a command out; returns the exit status.
 ///
@@ -22,6 +23,10 @@ pub fn run(command: &Command) -> Result<u8> {
         Command::EndNow(end) => {
             reboot::sync();
             reboot::now(*end)?;
+            Ok(0)
+        }
+        Command::Report(format) => {
+            report::run(*format)?;
             Ok(0)
         }
         Command::Help(text) => {

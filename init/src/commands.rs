@@ -5,6 +5,7 @@ use std::time::Duration;
 use b2d_sys::power::End;
 
 use crate::protocol::{Request, VERBS};
+use crate::report::Format;
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Command {
     Ask(Request),
     /// End the machine without PID 1.
     EndNow(End),
+    /// Tell of the boot.
+    Report(Format),
     /// Print this on standard output and succeed.
     Help(&'static str),
     /// Print this on standard error and fail.
@@ -21,6 +24,8 @@ pub enum Command {
 
 const SERVICE_USAGE: &str = "Usage: service NAME {start|stop|restart|reload|status}\n       service --list";
 const SHUTDOWN_USAGE: &str = "Usage: shutdown {-h|-r} {now|+MINUTES}\n  -h  power off\n  -r  reboot";
+const REPORT_USAGE: &str = "Usage: boot2docker-boot [time|json|plot]\n  time  where the time of the boot went\n  \
+                            json  the same for programs\n  plot  a drawing, SVG";
 const END_USAGE: &str = "Usage: {poweroff|reboot|halt} [-f]\n  -f  at once, without stopping anything";
 
 /// Returns what `program` (the name it was called by) with these arguments asks for; None for other programs.
@@ -31,7 +36,18 @@ pub fn parse(program: &str, args: &[&str]) -> Option<Command> {
         "poweroff" => Some(end(End::PowerOff, args)),
         "reboot" => Some(end(End::Reboot, args)),
         "halt" => Some(end(End::Halt, args)),
+        "boot2docker-boot" => Some(report(args)),
         _ => None,
+    }
+}
+
+fn report(args: &[&str]) -> Command {
+    match args {
+        [] | ["time"] => Command::Report(Format::Table),
+        ["json"] => Command::Report(Format::Json),
+        ["plot"] => Command::Report(Format::Plot),
+        ["--help" | "-h"] => Command::Help(REPORT_USAGE),
+        _ => Command::Usage(REPORT_USAGE),
     }
 }
 
@@ -112,6 +128,8 @@ mod tests {
             ("service sshd status", Some(service(Verb::Status, "sshd"))),
             ("service docker dance", Some(Command::Usage(SERVICE_USAGE))),
             ("service docker", Some(Command::Usage(SERVICE_USAGE))),
+            ("boot2docker-boot plot", Some(Command::Report(Format::Plot))),
+            ("boot2docker-boot dance", Some(Command::Usage(REPORT_USAGE))),
             ("ls -l", None),
         ];
         for (line, expected) in rows {

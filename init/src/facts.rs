@@ -2,27 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use b2d_sys::cmdline::KernelCmdline;
 use b2d_sys::contract;
+use b2d_sys::effects::clock;
 use b2d_sys::mountinfo;
 
 /// Serial lines that 17.12 had logins on.
 const SERIAL_LINES: [&str; 4] = ["ttyS0", "ttyS1", "ttyS2", "ttyS3"];
 /// sshd's RSA host key, below its state directory.
 const RSA_KEY: &str = "ssh_host_rsa_key";
-/// Options of the kernel command line that are ours.
-pub const KNOWN_OPTIONS: [&str; 8] = [
-    "b2d.data",
-    "b2d.debug",
-    "b2d.format",
-    "b2d.hostname",
-    "b2d.ip",
-    "b2d.noautologin",
-    "b2d.nodhcp",
-    "b2d.rescue",
-];
 /// Programs that may be missing without anything being wrong.
 const OPTIONAL_PROGRAMS: [&str; 2] = ["/usr/sbin/chronyd", "/usr/sbin/crond"];
 
@@ -31,6 +21,8 @@ const OPTIONAL_PROGRAMS: [&str; 2] = ["/usr/sbin/chronyd", "/usr/sbin/crond"];
 pub struct Facts {
     /// The kernel's command line.
     pub cmdline: KernelCmdline,
+    /// What the machine is.
+    pub platform: Platform,
     /// Mount points in use.
     pub mounted: BTreeSet<PathBuf>,
     /// Terminals with somebody behind them, names below `/dev`.
@@ -39,6 +31,28 @@ pub struct Facts {
     pub interfaces: Vec<String>,
     /// Those optional programs that exist.
     pub programs: BTreeSet<&'static str>,
+    /// Whether a clock goes on while the machine does not.
+    pub has_hardware_clock: bool,
+}
+
+/// What the machine is, by its firmware's tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// Vendor and product, such as `QEMU Standard PC`.
+    pub name: String,
+    /// Whether UEFI firmware has started it, rather than a BIOS.
+    pub is_uefi: bool,
+    /// Whether the processor says that a hypervisor runs it.
+    pub is_virtual: bool,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.name.is_empty() { "unknown machine" } else { &self.name };
+        let firmware = if self.is_uefi { "UEFI" } else { "BIOS" };
+        let kind = if self.is_virtual { "virtual" } else { "no hypervisor seen" };
+        write!(f, "{name}, {firmware}, {kind}")
+    }
 }
 
 /// What is known once the data disk is there.
@@ -48,6 +62,8 @@ pub struct StateFacts {
     pub has_bootsync: bool,
     /// Whether there is a hook to run after Docker.
     pub has_bootlocal: bool,
+    /// Whether a disk keeps the state, rather than memory.
+    pub is_on_disk: bool,
     /// Whether the host key that takes long to make is still to be made.
     pub lacks_rsa_key: bool,
     /// Where services log.
@@ -61,14 +77,16 @@ impl Facts {
         let mounts = mounts.and_then(|text| mountinfo::parse(&text).map_err(io::Error::other));
         let mut interfaces = names_in(&root.join("sys/class/net"));
         interfaces.retain(|name| is_configured_by_us(name));
-        interfaces.sort_by_key(|name| (name.len(), name.clone()));
+        sort_interfaces(&mut interfaces);
         let exists = |program: &&str| root.join(program.trim_start_matches('/')).exists();
         Self {
             cmdline: or_absent("the kernel command line", KernelCmdline::read(root)),
+            platform: platform(root),
             mounted: or_absent("the mount table", mounts).into_iter().map(|mount| mount.target).collect(),
             terminals: terminals(root),
             interfaces,
             programs: OPTIONAL_PROGRAMS.into_iter().filter(exists).collect(),
+            has_hardware_clock: clock::has_hardware_clock(root),
         }
     }
 }
@@ -79,13 +97,33 @@ impl StateFacts {
         let below = |path: &str| root.join(path.trim_start_matches('/'));
         let log_dir =
             if below(contract::STATE_DIR).is_dir() { contract::STATE_LOG_DIR } else { contract::LOG_DIR };
+        let disk = fs::read_to_string(below(contract::DATA_DISK_FILE)).unwrap_or_default();
         Self {
+            is_on_disk: disk.lines().any(|line| line.starts_with("DEVICE=/dev/")),
             has_bootsync: below(contract::BOOTSYNC).is_file(),
             has_bootlocal: below(contract::BOOTLOCAL).is_file(),
             lacks_rsa_key: !below(contract::SSH_STATE_DIR).join(RSA_KEY).exists(),
             log_dir: log_dir.into(),
         }
     }
+}
+
+/// Reads what firmware and processor say of the machine.
+fn platform(root: &Path) -> Platform {
+    let dmi = |name: &str| fs::read_to_string(root.join("sys/class/dmi/id").join(name)).unwrap_or_default();
+    let name = format!("{} {}", dmi("sys_vendor").trim(), dmi("product_name").trim());
+    let processors = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+    let flags = processors.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    Platform {
+        name: name.trim().to_owned(),
+        is_uefi: root.join("sys/firmware/efi").exists(),
+        is_virtual: flags.split_whitespace().any(|flag| flag == "hypervisor"),
+    }
+}
+
+/// Sorts interfaces as people count them: `eth2` before `eth10`.
+pub fn sort_interfaces(names: &mut [String]) {
+    names.sort_by_key(|name| (name.len(), name.clone()));
 }
 
 /// Tells whether DHCP on this interface is our work; bridges and containers' ends are not.
@@ -155,18 +193,27 @@ mod tests {
             put(&format!("sys/class/net/{interface}/operstate"), "");
         }
         put("usr/sbin/crond", "");
+        put("sys/class/dmi/id/sys_vendor", "QEMU\n");
+        put("sys/class/dmi/id/product_name", "Standard PC\n");
+        put("sys/firmware/efi/runtime", "");
+        put("proc/cpuinfo", "processor: 0\nflags\t\t: fpu hypervisor\n");
+        put("sys/class/rtc/rtc0/since_epoch", "1\n");
         let expected = Facts {
             cmdline: KernelCmdline::parse("quiet b2d.nodhcp"),
             mounted: ["/", "/dev"].map(PathBuf::from).into(),
             terminals: ["tty1", "ttyS0", "hvc0"].map(str::to_owned).into(),
             interfaces: ["eth2", "eth10"].map(str::to_owned).into(),
             programs: ["/usr/sbin/crond"].into(),
+            platform: Platform { name: "QEMU Standard PC".into(), is_uefi: true, is_virtual: true },
+            has_hardware_clock: true,
         };
         assert_eq!(Facts::read(dir.path()), expected);
         put("var/lib/boot2docker/bootsync.sh", "");
+        put("run/boot2docker/data-disk", "DEVICE=/dev/vda1\nMOUNTPOINT=/mnt/vda1\n");
         let expected = StateFacts {
             has_bootsync: true,
             has_bootlocal: false,
+            is_on_disk: true,
             lacks_rsa_key: true,
             log_dir: contract::STATE_LOG_DIR.into(),
         };

@@ -10,15 +10,17 @@ use b2d_sys::contract;
 use b2d_sys::effects::cmd::{Cmd, Deadline};
 use b2d_sys::effects::mount::{self, UnmountFlags};
 use b2d_sys::effects::poll::{self, Interest};
-use b2d_sys::effects::{loopdev, reboot};
-use b2d_sys::logging;
+use b2d_sys::effects::{loopdev, swap};
 use b2d_sys::mountinfo::MountEntry;
 
 use crate::consoles::Consoles;
 use crate::power::PHASES;
+use crate::works::{SYNC, UNMOUNT_ALL};
 
-/// The argument that makes `init` do this module's work.
-pub const ARGUMENT: &str = "--unmount-all";
+/// Writing out goes through every file system in turn: one whose server is gone must not hold up the others.
+const SYNC_LIMIT: Duration = Duration::from_secs(5);
+/// File systems of others; they may not answer any more, and are let go rather than waited for.
+const REMOTE: [&str; 9] = ["9p", "ceph", "cifs", "fuse", "nfs", "nfs4", "smb3", "vboxsf", "virtiofs"];
 /// File systems of the kernel and of PID 1, and what lies in them: nothing there outlives the machine.
 const KEPT: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 /// Rounds of unmounting: a mount may be busy until one above it is gone.
@@ -29,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Unmounts everything in a child process, within the last phase's bound.
 pub fn unmount_in_child() {
     let limit = PHASES[PHASES.len() - 1].1;
-    if let Err(error) = Cmd::new("/proc/self/exe").arg(ARGUMENT).run(Deadline::after(limit)) {
+    if let Err(error) = Cmd::new("/proc/self/exe").arg(UNMOUNT_ALL).run(Deadline::after(limit)) {
         log::error!("unmounting: {error}; the machine ends regardless");
     }
 }
@@ -39,24 +41,24 @@ pub fn unmount_in_child() {
 /// # Errors
 /// When the mount table cannot be read.
 pub fn unmount_all() -> Result<()> {
-    logging::init("init");
-    reboot::sync();
+    if let Err(error) = Cmd::new("/proc/self/exe").arg(SYNC).run(Deadline::after(SYNC_LIMIT)) {
+        log::warn!("writing everything out: {error}");
+    }
+    stop_swapping();
     for _ in 0..ROUNDS {
         let targets = unmount_order(&mount::table()?);
-        let busy =
-            targets.iter().filter(|target| mount::unmount(target, UnmountFlags::empty()).is_err()).count();
+        let busy = targets.iter().filter(|(target, flags)| mount::unmount(target, *flags).is_err()).count();
         detach_loops();
         if busy == 0 {
             break;
         }
         poll::wait(&[] as &[(_, Interest)], Some(PAUSE))?;
     }
-    for target in unmount_order(&mount::table()?) {
+    for (target, _) in unmount_order(&mount::table()?) {
         if let Err(error) = mount::remount_read_only(&target) {
             log::warn!("{error:#}");
         }
     }
-    reboot::sync();
     let mut consoles = Consoles::open();
     let left = unclean(&mount::table()?);
     if left.is_empty() {
@@ -67,18 +69,32 @@ pub fn unmount_all() -> Result<()> {
     Ok(())
 }
 
-/// Returns the mount points to unmount, the latest mount first.
-fn unmount_order(table: &[MountEntry]) -> Vec<PathBuf> {
+/// Returns the mount points to unmount, the latest mount first, and how.
+fn unmount_order(table: &[MountEntry]) -> Vec<(PathBuf, UnmountFlags)> {
     let is_ours =
         |target: &Path| target == Path::new("/") || KEPT.iter().any(|kept| target.starts_with(kept));
     let is_network_namespace = |entry: &MountEntry| entry.fstype == "nsfs";
-    let mut targets: Vec<PathBuf> = table
+    let mut targets: Vec<(PathBuf, UnmountFlags)> = table
         .iter()
         .filter(|entry| !is_ours(&entry.target) || is_network_namespace(entry))
-        .map(|entry| entry.target.clone())
+        .map(|entry| (entry.target.clone(), flags(entry)))
         .collect();
     targets.reverse();
     targets
+}
+
+fn flags(entry: &MountEntry) -> UnmountFlags {
+    let kind = entry.fstype.split('.').next().unwrap_or_default();
+    if REMOTE.contains(&kind) { UnmountFlags::FORCE | UnmountFlags::DETACH } else { UnmountFlags::empty() }
+}
+
+/// A swap file would keep its file system busy.
+fn stop_swapping() {
+    for area in swap::areas(Path::new("/")).unwrap_or_default() {
+        if let Err(error) = swap::stop(&area) {
+            log::warn!("{error:#}");
+        }
+    }
 }
 
 /// Names the file systems on devices that could still be written to.
@@ -111,11 +127,18 @@ mod tests {
             "1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /proc rw - proc proc rw\n\
              3 1 8:1 / /mnt/sda1 rw - ext4 /dev/sda1 rw\n4 3 0:9 / /mnt/sda1/shm rw - tmpfs shm rw\n\
              5 1 0:3 / /run rw - tmpfs run rw\n6 5 0:4 net:[1] /run/docker/netns/x rw - nsfs nsfs rw\n\
-             7 1 11:0 / /media ro - iso9660 /dev/sr0 ro\n",
+             7 1 11:0 / /media ro - iso9660 /dev/sr0 ro\n8 1 0:7 / /Users rw - fuse.vmhgfs-fuse x rw\n",
         )
         .unwrap();
-        let order = ["/media", "/run/docker/netns/x", "/mnt/sda1/shm", "/mnt/sda1"].map(PathBuf::from);
-        assert_eq!(unmount_order(&table), order);
+        let (gently, let_go) = (UnmountFlags::empty(), UnmountFlags::FORCE | UnmountFlags::DETACH);
+        let order = [
+            ("/Users", let_go),
+            ("/media", gently),
+            ("/run/docker/netns/x", gently),
+            ("/mnt/sda1/shm", gently),
+            ("/mnt/sda1", gently),
+        ];
+        assert_eq!(unmount_order(&table), order.map(|(target, flags)| (target.into(), flags)));
         assert_eq!(unclean(&table), ["/mnt/sda1"]);
     }
 }

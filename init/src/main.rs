@@ -1,23 +1,29 @@
 //! PID 1 of boot2docker, and by other names the commands that talk to it.
 
+mod birth;
 mod client;
 mod commands;
 mod consoles;
+#[cfg(test)]
+mod docs;
 mod facts;
 mod finish;
 mod model;
+mod options;
 mod pid1;
 mod plan;
 mod power;
 mod protocol;
+mod report;
 mod rescue;
 mod sequence;
 mod service;
 mod stage0;
 mod supervise;
+mod tasks;
+mod works;
 
 use std::env;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -57,22 +63,15 @@ fn be_pid1(words: &[&str]) -> Result<u8> {
         rescue::run(&format!("stage 0: {error:#}"));
     }
     logging::init("init");
-    pid1::run()
+    pid1::run(birth::Birth::parse(words))
 }
 
 fn by_hand(words: &[&str]) -> Result<u8> {
-    match words {
-        ["--print-plan"] => print_plan(Path::new("/")),
-        ["--print-plan", "--root", root] => print_plan(Path::new(root)),
-        [finish::ARGUMENT] => finish::unmount_all()?,
-        _ => {
+    match tasks::run(words) {
+        Some(done) => done.map(|()| 0),
+        None => {
             eprintln!("{USAGE}");
-            return Ok(1);
+            Ok(1)
         }
     }
-    Ok(0)
-}
-
-fn print_plan(root: &Path) {
-    print!("{}", plan::print(&facts::Facts::read(root), &facts::StateFacts::read(root)));
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::works::PROGRAM;
+
 /// Name of a service, as `service NAME` takes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceId(String);
@@ -164,7 +166,12 @@ impl Action {
             Self::Link { link, .. } => (*link).to_owned(),
             Self::Write { path, .. } => path.clone(),
             Self::LinkUp { interface } => format!("link-{interface}"),
-            Self::Helper { argv, .. } => argv.first().map_or_else(String::new, |program| base(program)),
+            // A work of our own is told by its argument.
+            Self::Helper { argv, .. } => match argv.as_slice() {
+                [program, work] if program == PROGRAM && work.starts_with("--") => work[2..].to_owned(),
+                [program, ..] => base(program),
+                [] => String::new(),
+            },
             Self::Hook { path, .. } | Self::Background { path, .. } => base(path),
             Self::Rescue { .. } => "rescue".to_owned(),
             Self::PlanTheRest => "plan-the-rest".to_owned(),

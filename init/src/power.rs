@@ -20,10 +20,10 @@ pub enum Work {
 }
 
 /// Phases in order, each with the longest it may take: its services' grace and a second for the kernel.
-/// All bounds together, and so the longest way down, are 45 s; an idle machine needs under two.
+/// All bounds together, and so the longest way down, are 60 s; an idle machine needs under two.
 pub const PHASES: [(Work, Duration); 7] = [
     (Work::Stop(StopGroup::Logins), Duration::from_secs(3)),
-    (Work::Stop(StopGroup::Docker), Duration::from_secs(16)),
+    (Work::Stop(StopGroup::Docker), Duration::from_secs(31)),
     (Work::Stop(StopGroup::Containerd), Duration::from_secs(6)),
     (Work::Stop(StopGroup::Rest), Duration::from_secs(3)),
     (Work::Terminate, Duration::from_secs(1)),
@@ -108,10 +108,10 @@ mod tests {
         assert_eq!(shutdown.work(), Work::Stop(StopGroup::Logins));
         assert_eq!(shutdown.advance(false, second * 2), None);
         assert_eq!(shutdown.advance(true, second * 2), Some(Work::Stop(StopGroup::Docker)));
-        assert_eq!(shutdown.advance(false, second * 17), None);
-        assert_eq!(shutdown.advance(false, second * 18), Some(Work::Stop(StopGroup::Containerd)));
+        assert_eq!(shutdown.advance(false, second * 32), None);
+        assert_eq!(shutdown.advance(false, second * 33), Some(Work::Stop(StopGroup::Containerd)));
         for expected in [Work::Stop(StopGroup::Rest), Work::Terminate, Work::Kill, Work::Unmount] {
-            assert_eq!(shutdown.advance(true, second * 20), Some(expected));
+            assert_eq!(shutdown.advance(true, second * 35), Some(expected));
         }
         assert_eq!(shutdown.advance(true, second * 99), None);
     }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_longest_way_down_is_as_documented() {
         let total: Duration = PHASES.iter().map(|(_, limit)| *limit).sum();
-        assert_eq!(total, Duration::from_secs(45));
+        assert_eq!(total, Duration::from_secs(60));
     }
 
     #[test]

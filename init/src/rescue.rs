@@ -2,7 +2,7 @@
 //! Never returns and never lets the kernel panic.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use b2d_sys::contract;
 use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::process::{self, Pid, Spawn, Streams};
 use b2d_sys::effects::reboot;
-use b2d_sys::effects::signals::{SIGKILL, SIGTERM, SignalFd};
+use b2d_sys::effects::signals::{self, SIGKILL, SIGTERM, SignalFd};
 use b2d_sys::effects::{clock, tty};
 use b2d_sys::power::End;
 
@@ -22,6 +22,8 @@ use crate::power::{END_SIGNALS, end_for_signal};
 
 /// The argument that makes PID 1 begin here, followed by the reason.
 pub const ARGUMENT: &str = "--rescue";
+/// The same for a crash, which must not allocate.
+const RESCUE_ARGUMENT: &CStr = c"--rescue";
 /// Shells to look for.
 const SHELLS: [&str; 2] = ["/bin/sh", "/bin/bash"];
 /// A shell that ends is started again after this.
@@ -29,8 +31,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Names of consoles when the kernel does not tell.
 const LIKELY_CONSOLES: [&str; 2] = ["tty0", "ttyS0"];
 
-/// Makes a panic of PID 1 end in a rescue shell: the process becomes a fresh one that knows the reason.
+/// Makes a panic or a crash of PID 1 end in a rescue shell: the process becomes a fresh one that knows the reason.
 pub fn guard_against_panic() {
+    let words = [c"/proc/self/exe".to_owned(), RESCUE_ARGUMENT.to_owned(), c"PID 1 crashed".to_owned()];
+    if let Err(error) = signals::replace_on_crash(words) {
+        log::warn!("{error:#}; a crash of PID 1 will take the kernel down");
+    }
     std::panic::set_hook(Box::new(|panic| {
         let args = [ARGUMENT.into(), format!("PID 1 panicked: {panic}").replace('\n', " ").into()];
         let error = process::replace_self(Path::new("/proc/self/exe"), &args);

@@ -77,6 +77,11 @@ impl Sequence {
         &self.stages[at.stage].stage.steps[at.step]
     }
 
+    /// Returns the name of a step's stage.
+    pub fn stage_name(&self, at: StepRef) -> &'static str {
+        self.stages[at.stage].stage.name
+    }
+
     /// Returns a step's place for the log: "data-disk 1/2 automount".
     pub fn label(&self, at: StepRef) -> String {
         let stage = &self.stages[at.stage].stage;

@@ -96,6 +96,8 @@ pub struct Stop {
 pub struct Service {
     /// Its name.
     pub id: ServiceId,
+    /// Services that have to run for this one to work; somebody's start of this one starts them, too.
+    pub after: Vec<ServiceId>,
     /// Program and arguments.
     pub argv: Vec<String>,
     /// File with more arguments, one a line, read at each start.
@@ -125,6 +127,9 @@ pub struct Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.id, self.argv.join(" "))?;
+        for id in &self.after {
+            writeln!(f, "    after {id}")?;
+        }
         let files =
             [("arguments", self.args_from), ("environment", self.env_from), ("limits", self.limits_from)];
         for (what, path) in files {

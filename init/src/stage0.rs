@@ -2,14 +2,15 @@
 //! Ends by becoming `/usr/sbin/init` there. Must not know anything about the boot that follows.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use b2d_sys::effects::mount::{MountFlags, mount, move_to, share};
-use b2d_sys::effects::{loopdev, process, root};
+use b2d_sys::effects::{clock, loopdev, process, root};
 use b2d_sys::logging;
+
+use crate::birth::Birth;
 
 /// Folder of the initramfs whose squashfs files make up the real root, the last by name on top.
 const LAYERS: &str = "/layers";
@@ -34,6 +35,7 @@ pub fn is_wanted() -> bool {
 /// # Errors
 /// When a step fails; then we are still in the initramfs.
 pub fn run() -> Result<Infallible> {
+    let birth = Birth { began: clock::since_kernel_start(), used: clock::processor_time() };
     mount_kernel()?;
     mount_root()?;
     for name in ["dev", "proc", "sys"] {
@@ -44,7 +46,7 @@ pub fn run() -> Result<Infallible> {
     if let Err(error) = share(Path::new("/")) {
         log::warn!("{error:#}; volumes with shared propagation will not work");
     }
-    let error = process::replace_self(Path::new(NEXT), &[] as &[OsString]);
+    let error = process::replace_self(Path::new(NEXT), &birth.words());
     Err(error).with_context(|| format!("becoming {NEXT}"))
 }
 

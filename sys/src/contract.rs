@@ -62,6 +62,8 @@ pub const DAEMON_LIMITS: &str = "/run/boot2docker/daemon.limits";
 pub const CROND_ARGS: &str = "/run/boot2docker/crond.args";
 /// Which sources chronyd uses at all: those of [`NTP_DIR`] and a pool, the former only, or none.
 pub const TIME_CONF: &str = "/run/boot2docker/chrony/sources.conf";
+/// The hypervisor's clocks, in chrony's words.
+pub const HOST_CLOCK_CONF: &str = "/run/boot2docker/chrony/host-clock.conf";
 /// Time servers the profile names, in chrony's words.
 pub const PROFILE_TIME_SOURCES: &str = "/run/boot2docker/ntp/profile.sources";
 /// What is wrong now, one file per program, one fact a line; shown at logins.
@@ -70,7 +72,8 @@ pub const MOTD_DIR: &str = "/run/boot2docker/motd.d";
 pub const NET_STATE_DIR: &str = "/run/boot2docker/net";
 /// PID 1's control socket, for root only.
 pub const CONTROL_SOCKET: &str = "/run/boot2docker/init.sock";
-/// Boot steps as `name start_ms end_ms` lines, milliseconds since kernel start.
+/// The boot as `name start_ms end_ms` lines, milliseconds since kernel start: `kernel`, `stage0`, `stage:NAME`,
+/// `step:STAGE/NAME`, `service:NAME` (until ready), and `processor`, the processor time of PID 1 until Docker answered.
 pub const TIMELINE: &str = "/run/boot2docker/timeline";
 
 /// The Docker API's local socket.
@@ -100,5 +103,7 @@ pub const DOCKER_READY: &str = "boot2docker: docker is ready";
 pub const SSH_READY: &str = "boot2docker: ssh is ready";
 /// Start of the console line before the reason for a rescue shell.
 pub const RESCUE: &str = "boot2docker: rescue:";
+/// Start of the console line that says how long the way down took, in seconds.
+pub const SHUT_DOWN: &str = "boot2docker: shut down in ";
 /// Start of the last console line of an orderly end: every file system was unmounted or read-only.
 pub const CLEAN_END: &str = "boot2docker: all file systems are clean";

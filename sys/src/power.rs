@@ -10,3 +10,14 @@ pub enum End {
     /// The processor stops, power stays on.
     Halt,
 }
+
+impl End {
+    /// Returns what the machine is doing then: "powering off".
+    pub fn gerund(self) -> &'static str {
+        match self {
+            Self::PowerOff => "powering off",
+            Self::Reboot => "rebooting",
+            Self::Halt => "halting",
+        }
+    }
+}

@@ -69,6 +69,14 @@ impl Deadline {
         Timespec::try_from(left).expect("a deadline is far below what a time stamp holds")
     }
 
+    /// Lets the time pass until then. Only where the passing of time is what is tested, never to wait for something.
+    pub fn pass(&self) {
+        while self.remaining().is_some() {
+            // Interrupted or not, the loop looks at the clock.
+            let _ = rustix::event::poll(&mut [], Some(&self.poll_timeout()));
+        }
+    }
+
     /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

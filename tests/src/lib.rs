@@ -10,6 +10,7 @@ pub mod child;
 pub mod console;
 pub mod container;
 pub mod deadline;
+pub mod direct;
 pub mod disk;
 pub mod docker;
 pub mod iso9660;

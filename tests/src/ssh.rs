@@ -74,6 +74,15 @@ impl Ssh {
         String::from_utf8(self.run_bytes(script)?).with_context(|| format!("reading what {script:?} wrote"))
     }
 
+    /// Waits until `condition` succeeds in the guest.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn until(&self, condition: &str) -> Result<()> {
+        let script = format!("until {{ {condition}; }} >/dev/null 2>&1; do sleep 0.5; done");
+        self.run(&script).map(drop).with_context(|| format!("awaiting that {condition:?} succeeds"))
+    }
+
     /// Runs `script` as [`Ssh::run`] does, for output that is not text.
     ///
     /// # Errors

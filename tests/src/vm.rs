@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SSH_READY};
+use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SHUT_DOWN, SSH_READY};
 use iso_builder::qemu::{Boot, Bus, Disk, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator};
 use tempfile::TempDir;
 
@@ -229,6 +229,19 @@ impl Vm {
         self.console.await_in_this_boot(CLEAN_END, Deadline::power_off())?;
         self.console.forget_this_boot();
         self.ssh().map(drop)
+    }
+
+    /// Waits until the guest has gone down in order to start again, and returns how long that took it by its own words.
+    /// What the console has said before must have been forgotten.
+    ///
+    /// # Errors
+    /// When it does not go down in time, or not in order.
+    pub fn await_restart(&mut self) -> Result<f32> {
+        self.console.expect_line(CLEAN_END, Deadline::power_off())?;
+        self.console.expect(SHUT_DOWN, Deadline::power_off())?;
+        let took = self.console.expect(" s", Deadline::power_off())?;
+        self.console.forget_this_boot();
+        took.parse().with_context(|| format!("reading {took:?} as a number of seconds"))
     }
 
     /// Presses the power button and waits until the machine has ended in order.

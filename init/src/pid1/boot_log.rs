@@ -12,8 +12,11 @@ use super::steps::link_boot_log;
 
 /// The file stays below this; it lives in memory.
 const FILE_BYTES: usize = 8 << 20;
-/// Severities up to this one are the kernel's complaints, which belong into the log of the boot.
-const KERNEL_WARNING: u8 = 4;
+/// Severities up to this one are complaints; the kernel's belong into the log of the boot.
+const WARNING: u8 = 4;
+
+/// Programs that tell people themselves what they find worth it.
+const SPEAKERS: [&str; 3] = ["init: ", "automount: ", "docker-setup: "];
 
 /// The kernel's records and the file they are copied to.
 #[derive(Debug)]
@@ -37,16 +40,19 @@ impl BootLog {
         Ok(Self { records: KmsgReader::open()?, file, written: 0 })
     }
 
-    /// Copies what is new.
-    pub(super) fn copy(&mut self) {
-        let mut text = String::new();
+    /// Copies what is new; returns the warnings of helpers, which nobody has told people of yet.
+    pub(super) fn copy(&mut self) -> Vec<String> {
+        let (mut text, mut warnings) = (String::new(), Vec::new());
         while let Some(record) = self.records.next_record() {
-            if record.is_user || record.severity <= KERNEL_WARNING {
+            if is_warning_of_helper(&record) {
+                warnings.push(record.message.clone());
+            }
+            if record.is_user || record.severity <= WARNING {
                 text += &line(&record);
             }
         }
         if text.is_empty() || self.written >= FILE_BYTES {
-            return;
+            return warnings;
         }
         self.written += text.len();
         if self.written >= FILE_BYTES {
@@ -54,6 +60,7 @@ impl BootLog {
         }
         // Saying so in the log would come back here.
         let _ = self.file.write_all(text.as_bytes());
+        warnings
     }
 }
 
@@ -61,6 +68,11 @@ impl AsFd for BootLog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.records.as_fd()
     }
+}
+
+fn is_warning_of_helper(record: &KmsgRecord) -> bool {
+    let speaks = |program: &&str| record.message.starts_with(program);
+    record.is_user && record.severity <= WARNING && !SPEAKERS.iter().any(speaks)
 }
 
 fn line(record: &KmsgRecord) -> String {
@@ -71,6 +83,19 @@ fn line(record: &KmsgRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_are_told_of_helpers_warnings_once() {
+        let rows = [
+            ("12,1,7,-;sshd-setup: no key\n", true),
+            ("12,1,7,-;init: data-disk 1/2 automount: failed\n", false),
+            ("14,1,7,-;sshd-setup: vda1 is fine\n", false),
+            ("4,1,7,-;EXT4-fs: odd\n", false),
+        ];
+        for (record, expected) in rows {
+            assert_eq!(is_warning_of_helper(&KmsgRecord::parse(record).unwrap()), expected, "{record}");
+        }
+    }
 
     #[test]
     fn lines_look_like_the_kernels() {

@@ -156,6 +156,10 @@ impl Machine {
             Verb::Stop => (Event::Stop, Wanted::Down),
         };
         log::info!("{id}: asked to {verb:?}");
+        let needed = if wanted == Wanted::Up { unit.service.after.clone() } else { vec![] };
+        for service in needed {
+            self.unit_event(&service, Event::Start);
+        }
         self.unit_event(id, event);
         Err((id.clone(), wanted))
     }
@@ -170,7 +174,10 @@ impl Machine {
             return Reply::default();
         }
         self.planned_end = Some((end, clock::since_kernel_start() + delay));
-        Reply::ok(format!("{end:?} in {} min", delay.as_secs() / 60))
+        let plan = format!("{} in {} min", end.gerund(), delay.as_secs() / 60);
+        log::info!("a command asks for {plan}");
+        self.consoles.print(&format!("boot2docker: {plan}"));
+        Reply::ok(plan)
     }
 }
 
@@ -202,6 +209,10 @@ fn describe(unit: &Unit) -> String {
         Phase::Stopping { .. } | Phase::Killed { .. } => "is stopping",
     };
     let pid = unit.pid.map(|pid| format!(" (pid {})", pid.as_raw_nonzero())).unwrap_or_default();
-    let faults = if unit.faults > 0 { format!(", {} faults", unit.faults) } else { String::new() };
+    let faults = match unit.faults {
+        0 => String::new(),
+        1 => ", ended by itself once".to_owned(),
+        count => format!(", ended by itself {count} times"),
+    };
     format!("{id} {state}{pid}{faults}")
 }

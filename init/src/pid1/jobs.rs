@@ -24,6 +24,9 @@ use crate::supervise::Event;
 /// Output lines longer than this are cut; a line is a record in the kernel's ring buffer.
 const LINE_BYTES: usize = 800;
 
+/// A hook that others wait for is named on the consoles after this.
+const REPORT_AFTER: Duration = Duration::from_secs(15);
+
 /// For whom a job runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -31,6 +34,8 @@ pub(super) enum Owner {
     Step(StepRef),
     /// A service waits for it.
     Unit(ServiceId),
+    /// Nobody waits for it, but this log is its work.
+    Log(PathBuf),
     /// Nobody waits for it.
     Nobody,
 }
@@ -50,6 +55,8 @@ pub(super) struct Job {
     owner: Owner,
     patience: Patience,
     pub(super) deadline: Option<Duration>,
+    /// When people are told that something waits for it.
+    pub(super) report_at: Option<Duration>,
     is_late: bool,
 }
 
@@ -81,7 +88,8 @@ impl Machine {
             Patience::KillAfter(limit) | Patience::LeaveAfter(limit) => Some(now + limit),
             Patience::Endless => None,
         };
-        self.jobs.insert(pid, Job { name, owner, patience, deadline, is_late: false });
+        let report_at = matches!(patience, Patience::LeaveAfter(_)).then_some(now + REPORT_AFTER);
+        self.jobs.insert(pid, Job { name, owner, patience, deadline, report_at, is_late: false });
     }
 
     /// Starts a script of the user's with the shell; it needs neither exec bit nor shebang.
@@ -117,12 +125,15 @@ impl Machine {
                 }
                 self.unit_event(&id, Event::Prepared);
             }
-            Owner::Nobody => log::info!("{}: {how}", job.name),
+            Owner::Log(_) => outcome.unwrap_or_else(|error| log::warn!("{error:#}")),
+            Owner::Nobody if job.patience == Patience::Endless => log::info!("{}: {how}", job.name),
+            Owner::Nobody => log::debug!("{}: {how}", job.name),
         }
     }
 
     /// Kills or leaves alone the jobs whose time is up.
     pub(super) fn jobs_run_late(&mut self, now: Duration) {
+        self.report_hooks(now);
         let is_due = |job: &Job| job.deadline.is_some_and(|at| now >= at);
         let due: Vec<Pid> = self.jobs.iter().filter(|(_, job)| is_due(job)).map(|(pid, _)| *pid).collect();
         for pid in due {
@@ -137,6 +148,15 @@ impl Machine {
             if let Owner::Step(step) = std::mem::replace(&mut job.owner, Owner::Nobody) {
                 self.end_step(step, Err(error));
             }
+        }
+    }
+
+    fn report_hooks(&mut self, now: Duration) {
+        for job in self.jobs.values_mut().filter(|job| job.report_at.is_some_and(|at| now >= at)) {
+            job.report_at = None;
+            let line = job.waiting();
+            log::warn!("{line}");
+            self.consoles.print(&format!("boot2docker: {line}"));
         }
     }
 
@@ -170,12 +190,25 @@ impl Machine {
 }
 
 impl Job {
-    fn too_late(&self, consequence: &str) -> anyhow::Error {
-        let limit = match self.patience {
+    fn limit(&self) -> Duration {
+        match self.patience {
             Patience::KillAfter(limit) | Patience::LeaveAfter(limit) => limit,
             Patience::Endless => Duration::ZERO,
-        };
-        anyhow!("{} still runs after {} s, {consequence}", self.name, limit.as_secs())
+        }
+    }
+
+    fn too_late(&self, consequence: &str) -> anyhow::Error {
+        anyhow!("{} still runs after {} s, {consequence}", self.name, self.limit().as_secs())
+    }
+
+    fn waiting(&self) -> String {
+        let (so_far, limit) = (REPORT_AFTER.as_secs(), self.limit().as_secs());
+        format!("{} still runs after {so_far} s; the boot waits {limit} s for it", self.name)
+    }
+
+    /// Tells whether it puts this log aside.
+    pub(super) fn rotates(&self, log: &Path) -> bool {
+        matches!(&self.owner, Owner::Log(path) if path == log)
     }
 }
 

@@ -13,7 +13,7 @@ use super::jobs::{Owner, Patience};
 use super::units::{self, Unit};
 use crate::model::ServiceId;
 use crate::service::{Ready, Service};
-use crate::supervise::{Act, Event};
+use crate::supervise::{Act, Event, Phase};
 
 /// Faults are told of in the log up to this many times in a row, then every power of two.
 const LOUD_FAULTS: u32 = 4;
@@ -33,6 +33,12 @@ impl Machine {
         };
         let (life, acts) = unit.life.after(event, now, &unit.rules());
         log::debug!("{id}: {event:?}: {:?} -> {:?}", unit.life.phase, life.phase);
+        if let (Phase::Starting { since }, Phase::Running { .. }, false) =
+            (unit.life.phase, life.phase, unit.is_in_timeline)
+        {
+            unit.is_in_timeline = true;
+            self.timeline.add_service(id, since, now);
+        }
         unit.life = life;
         for act in acts {
             self.act(id, act);
@@ -114,6 +120,7 @@ impl Machine {
             self.unit_event(&id, Event::Tick);
         }
         self.waits_run_late(now);
+        self.check_logs(now);
         if let Some((end, _)) = self.planned_end.filter(|(_, at)| now >= *at) {
             self.planned_end = None;
             self.end_machine("planned shutdown", end);

@@ -4,8 +4,10 @@
 mod boot_log;
 mod buttons;
 mod control;
+mod devices;
 mod jobs;
 mod lifecycle;
+mod logs;
 mod ping;
 mod readiness;
 mod shutdown;
@@ -26,9 +28,11 @@ use b2d_sys::effects::uevents::UeventSocket;
 use b2d_sys::effects::{clock, reboot};
 use b2d_sys::power::End;
 
+use crate::birth::Birth;
 use crate::consoles::Consoles;
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::model::ServiceId;
+use crate::options;
 use crate::plan;
 use crate::power::{END_SIGNALS, Shutdown};
 use crate::rescue;
@@ -58,6 +62,9 @@ struct Machine {
     timeline: Timeline,
     planned_end: Option<(End, Duration)>,
     shutdown: Option<Shutdown>,
+    log_check_at: Option<Duration>,
+    is_rest_planned: bool,
+    is_on_disk: bool,
 }
 
 /// A step that waits for a service, at most until `deadline`.
@@ -69,11 +76,12 @@ struct StepWait {
 }
 
 /// Runs the machine until its end.
-pub fn run() -> ! {
-    let mut machine = match Machine::new() {
+pub fn run(birth: Option<Birth>) -> ! {
+    let mut machine = match Machine::new(birth) {
         Ok(machine) => machine,
         Err(error) => rescue::run(&format!("starting PID 1: {error:#}")),
     };
+    machine.introduce();
     machine.sequence.add(plan::early(&machine.facts).stages);
     loop {
         machine.settle();
@@ -85,13 +93,12 @@ pub fn run() -> ! {
 }
 
 impl Machine {
-    fn new() -> Result<Self> {
+    fn new(birth: Option<Birth>) -> Result<Self> {
         if let Err(error) = reboot::soften_ctrl_alt_del() {
             log::warn!("{error:#}; ctrl-alt-del will reset the machine");
         }
         let signals: Vec<i32> = END_SIGNALS.into_iter().chain([SIGCHLD]).collect();
         let facts = Facts::read(Path::new("/"));
-        warn_of_unknown_options(&facts);
         Ok(Self {
             facts,
             sequence: Sequence::default(),
@@ -106,10 +113,32 @@ impl Machine {
             boot_log: BootLog::open().context("opening the boot log")?,
             control: None,
             consoles: Consoles::open(),
-            timeline: Timeline::default(),
+            timeline: Timeline::new(birth, clock::since_kernel_start()),
             planned_end: None,
             shutdown: None,
+            log_check_at: None,
+            is_rest_planned: false,
+            is_on_disk: false,
         })
+    }
+
+    /// Says what the log and people should know before anything is done.
+    fn introduce(&mut self) {
+        log::info!("{}", self.facts.platform);
+        for option in options::unknown(&self.facts.cmdline) {
+            let line = format!("kernel command line: {option} is unknown; known are {}", options::names());
+            log::warn!("{line}");
+            self.consoles.print(&format!("boot2docker: {line}"));
+        }
+    }
+
+    /// Copies new records to the boot log, and helpers' warnings to the consoles until people work there.
+    fn copy_log(&mut self) {
+        for warning in self.boot_log.copy() {
+            if !self.sequence.is_finished() {
+                self.consoles.print(&format!("boot2docker: {warning}"));
+            }
+        }
     }
 
     /// Does everything that can be done without waiting.
@@ -131,7 +160,7 @@ impl Machine {
             }
         }
         self.answer_clients();
-        self.boot_log.copy();
+        self.copy_log();
     }
 
     /// Opens what needs `/run`, once it is mounted.
@@ -141,18 +170,6 @@ impl Machine {
                 Ok(control) => self.control = Some(control),
                 Err(error) => log::debug!("{error:#}"),
             }
-        }
-    }
-}
-
-/// Warns of options that look like ours but are not.
-fn warn_of_unknown_options(facts: &Facts) {
-    for key in facts.cmdline.keys_with_prefix("b2d.") {
-        if !facts::KNOWN_OPTIONS.contains(&key) {
-            log::warn!(
-                "kernel command line: {key} is unknown; known are {}",
-                facts::KNOWN_OPTIONS.join(", ")
-            );
         }
     }
 }

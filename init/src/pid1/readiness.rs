@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use b2d_sys::contract;
 use b2d_sys::effects::clock;
 
 use super::ping::{Ping, RETRY};
@@ -77,6 +78,9 @@ impl Machine {
         self.waits = rest;
         for wait in done {
             if let Some(line) = wait.announce {
+                if line == contract::DOCKER_READY {
+                    self.timeline.add_own_share();
+                }
                 self.announce(line, clock::since_kernel_start());
             }
             self.end_step(wait.step, Ok(()));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use b2d_sys::contract;
 use b2d_sys::effects::signals::{SIGKILL, SIGTERM};
 use b2d_sys::effects::{clock, poll, process, reboot};
 use b2d_sys::power::End;
@@ -25,12 +26,7 @@ impl Machine {
             return;
         }
         log::info!("{who} asks for {end:?}");
-        let word = match end {
-            End::PowerOff => "powering off",
-            End::Reboot => "rebooting",
-            End::Halt => "halting",
-        };
-        self.consoles.print(&format!("boot2docker: {word}"));
+        self.consoles.print(&format!("boot2docker: {}", end.gerund()));
         self.waits.clear();
         self.end_jobs();
         let shutdown = Shutdown::begin(end, clock::since_kernel_start());
@@ -88,10 +84,10 @@ impl Machine {
 
     /// Unmounts and ends the machine; does not return unless the kernel refuses.
     fn end_now(&mut self, Shutdown { end, since, .. }: Shutdown) {
-        self.boot_log.copy();
+        self.copy_log();
         finish::unmount_in_child();
         let took = clock::since_kernel_start().saturating_sub(since);
-        self.consoles.print(&format!("boot2docker: shut down in {:.1} s", took.as_secs_f64()));
+        self.consoles.print(&format!("{}{:.1} s", contract::SHUT_DOWN, took.as_secs_f64()));
         if let Err(error) = reboot::now(end) {
             rescue::run(&format!("{error:#}"));
         }

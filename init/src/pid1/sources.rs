@@ -1,21 +1,16 @@
 //! What PID 1 listens to, how long it sleeps, and who hears what.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 use std::time::Duration;
 
 use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::signals::SIGCHLD;
-use b2d_sys::effects::{clock, input, process};
+use b2d_sys::effects::{clock, process};
 use b2d_sys::power::End;
-use b2d_sys::uevent::Uevent;
 
 use super::Machine;
-use crate::facts;
 use crate::model::ServiceId;
-use crate::plan::{kernel, services};
 use crate::power::end_for_signal;
-use crate::supervise::Event;
 
 /// Something that may be heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +61,13 @@ impl Machine {
     /// Returns how long nothing is due; None means for ever.
     fn sleep(&self) -> Option<Duration> {
         let units = self.units.values().flat_map(|unit| [unit.life.wake_at(), unit.ping_again_at]);
-        let jobs = self.jobs.values().map(|job| job.deadline);
+        let jobs = self.jobs.values().flat_map(|job| [job.deadline, job.report_at]);
         let waits = self.waits.iter().map(|wait| wait.deadline);
-        let others = [self.planned_end.map(|(_, at)| at), self.shutdown.map(|_| self.shutdown_wake_at())];
+        let others = [
+            self.planned_end.map(|(_, at)| at),
+            self.shutdown.map(|_| self.shutdown_wake_at()),
+            self.log_check_at,
+        ];
         let next = units.chain(jobs).chain(waits).chain(others).flatten().min()?;
         Some(next.saturating_sub(clock::since_kernel_start()))
     }
@@ -77,7 +76,7 @@ impl Machine {
     pub(super) fn hear(&mut self, source: Source) {
         match source {
             Source::Signals => self.hear_signals(),
-            Source::Records => self.boot_log.copy(),
+            Source::Records => self.copy_log(),
             Source::Directories => self.watch.drain(),
             Source::Devices => self.hear_devices(),
             Source::Control => self.control.iter_mut().for_each(super::Control::accept),
@@ -102,46 +101,5 @@ impl Machine {
                 self.end_machine(&format!("signal {signal}"), end);
             }
         }
-    }
-
-    fn hear_devices(&mut self) {
-        let mut events = Vec::new();
-        while let Some(event) = self.uevents.as_ref().and_then(|socket| socket.next_event()) {
-            events.push(event);
-        }
-        for event in events.into_iter().filter(|event| event.action == "add") {
-            match event.subsystem.as_str() {
-                "input" => self.input_appears(&event),
-                "net" => self.interface_appears(&event),
-                _ => {}
-            }
-        }
-    }
-
-    fn input_appears(&mut self, event: &Uevent) {
-        let device = event.devname.as_deref().and_then(|name| name.strip_prefix("input/"));
-        if let Some(device) = device.filter(|device| input::has_power_key(Path::new("/"), device)) {
-            self.buttons.add(device);
-        }
-    }
-
-    /// Gives a network interface that was plugged in what those at boot got.
-    fn interface_appears(&mut self, event: &Uevent) {
-        let name = event.devpath.rsplit('/').next().unwrap_or_default().to_owned();
-        let is_new = facts::is_configured_by_us(&name) && !self.facts.interfaces.contains(&name);
-        if !is_new || !self.sequence.is_over("data-disk") {
-            return;
-        }
-        log::info!("network interface {name} appeared");
-        for action in kernel::interface(&name) {
-            if let Err(error) = self.carry_out(&action) {
-                log::warn!("{error:#}");
-            }
-        }
-        self.facts.interfaces.push(name.clone());
-        let service = services::udhcpc(&name);
-        let id = service.id.clone();
-        self.add_unit(service);
-        self.unit_event(&id, Event::Begin);
     }
 }

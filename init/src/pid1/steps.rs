@@ -105,7 +105,11 @@ impl Machine {
     }
 
     fn plan_the_rest(&mut self) {
-        let plan = plan::rest(&self.facts, &StateFacts::read(Path::new("/")));
+        let state = StateFacts::read(Path::new("/"));
+        let plan = plan::rest(&self.facts, &state);
+        self.is_rest_planned = true;
+        self.is_on_disk = state.is_on_disk;
+        self.watch_logs(clock::since_kernel_start());
         for service in plan.services {
             self.add_unit(service);
         }
@@ -117,7 +121,12 @@ impl Machine {
         let now = clock::since_kernel_start();
         let (label, began) = (self.sequence.label(at), self.sequence.began(at));
         let took = now.saturating_sub(began).as_millis();
-        self.timeline.add(&self.sequence.step(at).action, began, now);
+        self.timeline.add_step(
+            self.sequence.stage_name(at),
+            &self.sequence.step(at).action.name(),
+            began,
+            now,
+        );
         let is_ok = outcome.is_ok() || self.sequence.step(at).policy == Policy::Optional;
         match outcome {
             Ok(()) => log::info!("{label}: ok {took} ms"),
@@ -145,7 +154,7 @@ impl Machine {
 
     /// Gives up, with a log to read in the rescue shell.
     fn rescue(&mut self, reason: &str) -> ! {
-        self.boot_log.copy();
+        self.copy_log();
         rescue::run(reason)
     }
 

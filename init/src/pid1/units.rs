@@ -19,9 +19,6 @@ use crate::plan::kernel::SERVICES_CGROUP;
 use crate::service::{self, Limit, Ready, Service};
 use crate::supervise::{Life, Phase, Rules};
 
-/// A log this big is put aside before the service starts, once: `docker.log.1`.
-const LOG_BYTES: u64 = 16 << 20;
-
 /// A service in operation.
 #[derive(Debug)]
 pub(super) struct Unit {
@@ -31,11 +28,20 @@ pub(super) struct Unit {
     pub(super) faults: u32,
     pub(super) ping: Option<Ping>,
     pub(super) ping_again_at: Option<Duration>,
+    pub(super) is_in_timeline: bool,
 }
 
 impl Unit {
     pub(super) fn new(service: Service) -> Self {
-        Self { service, life: Life::default(), pid: None, faults: 0, ping: None, ping_again_at: None }
+        Self {
+            service,
+            life: Life::default(),
+            pid: None,
+            faults: 0,
+            ping: None,
+            ping_again_at: None,
+            is_in_timeline: false,
+        }
     }
 
     /// Returns what supervision needs to know.
@@ -68,7 +74,7 @@ impl Unit {
         let spawn = Spawn {
             argv: self.argv()?,
             env: self.env()?,
-            streams: self.streams()?,
+            streams: self.streams(),
             limits: self.limits()?.into_iter().map(limit).collect(),
             oom_score: self.service.oom_score,
             cgroup: cgroup(&self.service.id.to_string()),
@@ -110,17 +116,11 @@ impl Unit {
         Ok(limits)
     }
 
-    fn streams(&self) -> Result<Streams> {
-        let path = match &self.service.streams {
-            service::Streams::Terminal(path) => return Ok(Streams::Terminal(path.clone())),
-            // A link says where the log is wanted; what is put aside is the log.
-            service::Streams::Log(path) => &fs::read_link(path).unwrap_or_else(|_| path.clone()),
-        };
-        if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES) {
-            let aside = path.with_extension("log.1");
-            fs::rename(path, &aside).with_context(|| format!("putting {} aside", path.display()))?;
+    fn streams(&self) -> Streams {
+        match &self.service.streams {
+            service::Streams::Terminal(path) => Streams::Terminal(path.clone()),
+            service::Streams::Log(path) => Streams::Log(path.clone()),
         }
-        Ok(Streams::Log(path.clone()))
     }
 
     /// Asks its process to end.

@@ -35,6 +35,10 @@ const LATE_MOUNTS: [MountRow; 2] = [
     ("tracefs", "/sys/kernel/tracing", "tracefs", SECURE, "mode=0700"),
 ];
 
+/// For tools that change the boot order.
+const EFI_VARIABLES: MountRow =
+    ("efivarfs", "/sys/firmware/efi/efivars", "efivarfs", "nosuid,nodev,noexec,ro", "");
+
 /// Returns the file systems that are not mounted yet, each after its parent, and our directories in them.
 pub fn mounts(facts: &Facts) -> Vec<Action> {
     let mut actions = missing(facts, &MOUNTS);
@@ -46,7 +50,11 @@ pub fn mounts(facts: &Facts) -> Vec<Action> {
 
 /// Returns the file systems that can wait.
 pub fn late_mounts(facts: &Facts) -> Vec<Action> {
-    missing(facts, &LATE_MOUNTS)
+    let mut actions = missing(facts, &LATE_MOUNTS);
+    if facts.platform.is_uefi {
+        actions.extend(missing(facts, &[EFI_VARIABLES]));
+    }
+    actions
 }
 
 fn missing(facts: &Facts, table: &[MountRow]) -> Vec<Action> {

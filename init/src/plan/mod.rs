@@ -10,7 +10,8 @@ use b2d_sys::contract;
 use crate::facts::{Facts, StateFacts};
 use crate::model::{Action, Policy, ServiceId, Stage, Step, Wait};
 use crate::service::Service;
-use services::DOCKER_SETUP_LIMIT;
+use crate::works::{COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM};
+use services::{CHRONYD, DOCKER_SETUP_LIMIT};
 
 /// A file system check of a big disk takes minutes; longer means it hangs.
 const DISK_LIMIT: Duration = Duration::from_secs(600);
@@ -50,6 +51,7 @@ pub fn early(facts: &Facts) -> Plan {
         stage("mounts", &[], kernel::mounts(facts)),
         stage("rescue", &["mounts"], Vec::from_iter(is_rescue.then_some(asked_for))),
         stage("kernel", &["mounts"], kernel::settings(facts)),
+        stage("devices", &["mounts"], vec![helper(&[PROGRAM, COLDPLUG], COLDPLUG_LIMIT)]),
         stage("data-disk", &["mounts"], data_disk()),
     ];
     Plan { stages: without_empty(stages), services: vec![] }
@@ -91,18 +93,18 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
         stage("docker-settles", &["docker"], vec![settled]),
-        stage("time", &["docker-settles"], optional(facts, "/usr/sbin/chronyd", "chronyd")),
+        stage("time", &["docker-settles"], time(facts)),
         stage("cron", &["docker-settles"], optional(facts, "/usr/sbin/crond", "crond")),
         stage("slow-keys", &["docker-settles"], slow_keys(state)),
         stage("late-mounts", &["docker-settles"], kernel::late_mounts(facts)),
     ];
-    Plan { stages: without_empty(stages), services: services::table(facts, &state.log_dir) }
+    Plan { stages: without_empty(stages), services: services::table(facts, state) }
 }
 
 fn stage(name: &'static str, after: &[&'static str], actions: Vec<Action>) -> Stage {
     let steps = actions.into_iter().map(|action| {
         let policy = match action {
-            Action::Mount { fstype: "bpf" | "mqueue" | "securityfs" | "tracefs", .. }
+            Action::Mount { fstype: "bpf" | "efivarfs" | "mqueue" | "securityfs" | "tracefs", .. }
             | Action::Write { .. } => Policy::Optional,
             _ if name == "mounts" => Policy::Rescue,
             _ => Policy::Warn,
@@ -161,6 +163,15 @@ fn slow_keys(state: &StateFacts) -> Vec<Action> {
 
 fn logins(facts: &Facts) -> Vec<Action> {
     facts.terminals.iter().map(|terminal| start(&format!("getty-{terminal}"), Wait::No)).collect()
+}
+
+fn time(facts: &Facts) -> Vec<Action> {
+    let mut actions = optional(facts, CHRONYD, "chronyd");
+    if !actions.is_empty() {
+        actions.insert(0, helper(&[PROGRAM, HOST_CLOCK], HOST_CLOCK_LIMIT));
+    }
+    actions.extend(facts.has_hardware_clock.then(|| start("clock", Wait::No)));
+    actions
 }
 
 fn optional(facts: &Facts, program: &str, service: &str) -> Vec<Action> {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use b2d_sys::contract;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, StateFacts};
 use crate::model::ServiceId;
 use crate::service::{Limit, Ready, Restart, Service, Stop, StopGroup, Streams};
+use crate::works::{HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM, WATCH_CLOCK};
 
-/// dockerd gives containers 10 s before it kills them; then it needs time for itself.
-const DOCKER_GRACE: Duration = Duration::from_secs(15);
+/// dockerd gives all containers together 15 s, and then needs time for itself: seconds for many on a slow machine.
+const DOCKER_GRACE: Duration = Duration::from_secs(30);
 /// containerd closes its database.
 const CONTAINERD_GRACE: Duration = Duration::from_secs(5);
 /// Everything else ends at once or not at all.
@@ -24,15 +25,17 @@ const DAEMON_OOM_SCORE: i16 = -500;
 /// sshd is the way in for repairs. Source: OpenSSH `platform.c`.
 const SSHD_OOM_SCORE: i16 = -1000;
 
-/// Returns every service of this machine; logs go to `log_dir`.
-pub fn table(facts: &Facts, log_dir: &Path) -> Vec<Service> {
-    let mut services = vec![
-        containerd(log_dir),
-        docker(log_dir),
-        sshd(log_dir),
-        plain("chronyd", &["/usr/sbin/chronyd", "-n", "-f", "/etc/chrony/chrony.conf"], log_dir),
-        crond(log_dir),
-    ];
+/// The clock's keeper.
+pub const CHRONYD: &str = "/usr/sbin/chronyd";
+
+/// Returns every service of this machine.
+pub fn table(facts: &Facts, state: &StateFacts) -> Vec<Service> {
+    let log_dir = state.log_dir.as_path();
+    let mut services =
+        vec![containerd(log_dir), docker(log_dir), sshd(log_dir), chronyd(log_dir), crond(log_dir)];
+    if facts.has_hardware_clock {
+        services.push(plain("clock", &[PROGRAM, WATCH_CLOCK], log_dir));
+    }
     services.extend(facts.interfaces.iter().map(|interface| udhcpc(interface)));
     let has_autologin = !facts.cmdline.has("b2d.noautologin");
     services.extend(facts.terminals.iter().map(|terminal| getty(terminal, has_autologin)));
@@ -42,6 +45,7 @@ pub fn table(facts: &Facts, log_dir: &Path) -> Vec<Service> {
 fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
     Service {
         id: ServiceId::new(name),
+        after: vec![],
         argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
         args_from: None,
         env: vec![("HOME", "/root".to_owned())],
@@ -72,6 +76,7 @@ fn containerd(log_dir: &Path) -> Service {
 
 fn docker(log_dir: &Path) -> Service {
     Service {
+        after: vec![ServiceId::new("containerd")],
         args_from: Some(contract::DOCKERD_ARGS),
         env_from: Some(contract::PROFILE_ENV),
         limits_from: Some(contract::DAEMON_LIMITS),
@@ -97,6 +102,15 @@ fn sshd(log_dir: &Path) -> Service {
     // sshd writes its pid file once it listens. Source: OpenSSH sshd.c, after server_listen().
     let ready = Ready::Path("/run/sshd.pid");
     Service { ready, oom_score: SSHD_OOM_SCORE, ..plain("sshd", &argv, log_dir) }
+}
+
+/// Its messages go where they can be read without syslogd.
+fn chronyd(log_dir: &Path) -> Service {
+    let prepare = vec![PROGRAM.to_owned(), HOST_CLOCK.to_owned()];
+    Service {
+        prepare: Some((prepare, HOST_CLOCK_LIMIT)),
+        ..plain("chronyd", &[CHRONYD, "-d", "-f", "/etc/chrony/chrony.conf"], log_dir)
+    }
 }
 
 /// busybox crond writes its log itself, as it knows no other way without syslogd.

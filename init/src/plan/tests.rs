@@ -3,6 +3,9 @@ use std::{env, fs};
 use b2d_sys::cmdline::KernelCmdline;
 
 use super::*;
+use crate::docs;
+use crate::facts::Platform;
+use crate::service::{Ready, Restart};
 
 fn usual() -> Facts {
     Facts {
@@ -11,6 +14,8 @@ fn usual() -> Facts {
         terminals: ["tty1", "ttyS0"].map(str::to_owned).into(),
         interfaces: ["eth0", "eth1"].map(str::to_owned).into(),
         programs: ["/usr/sbin/chronyd", "/usr/sbin/crond"].into(),
+        platform: Platform { name: "QEMU Standard PC".to_owned(), is_uefi: false, is_virtual: true },
+        has_hardware_clock: true,
     }
 }
 
@@ -18,6 +23,7 @@ fn on_disk() -> StateFacts {
     StateFacts {
         has_bootsync: true,
         has_bootlocal: true,
+        is_on_disk: true,
         lacks_rsa_key: false,
         log_dir: contract::STATE_LOG_DIR.into(),
     }
@@ -29,10 +35,13 @@ fn bare() -> Facts {
 
 #[test]
 fn plans_are_as_reviewed() {
-    let alone = Facts { interfaces: vec![], programs: [].into(), ..usual() };
+    let platform = Platform { is_uefi: true, ..Platform::default() };
+    let alone =
+        Facts { interfaces: vec![], programs: [].into(), has_hardware_clock: false, platform, ..usual() };
     let in_ram = StateFacts {
         has_bootsync: false,
         has_bootlocal: false,
+        is_on_disk: false,
         lacks_rsa_key: true,
         log_dir: contract::LOG_DIR.into(),
     };
@@ -48,6 +57,51 @@ fn plans_are_as_reviewed() {
         }
         assert_eq!(text, fs::read_to_string(&path).unwrap(), "{path}; UPDATE_GOLDEN=1 rewrites it");
     }
+}
+
+#[test]
+fn the_documentation_shows_the_usual_plan() {
+    let (early, rest) = (early(&usual()), rest(&usual(), &on_disk()));
+    let stages = early.stages.iter().chain(&rest.stages).map(stage_row);
+    let stages = format!("| stage | after | steps |\n| --- | --- | --- |\n{}", stages.collect::<String>());
+    docs::check("boot-plan.md", "stages", &stages);
+    let services = rest.services.iter().map(service_row).collect::<String>();
+    let head = "| service | program | ready when | ends by itself | asked to end by, killed after |";
+    docs::check("boot-plan.md", "services", &format!("{head}\n| --- | --- | --- | --- | --- |\n{services}"));
+    let phases = crate::power::PHASES.map(|(work, limit)| format!("| {work:?} | {} s |\n", limit.as_secs()));
+    docs::check(
+        "boot-plan.md",
+        "phases",
+        &format!("| phase | at most |\n| --- | --- |\n{}", phases.concat()),
+    );
+}
+
+fn stage_row(stage: &Stage) -> String {
+    let step = |step: &Step| {
+        let mark = match step.policy {
+            Policy::Rescue => " **or rescue**",
+            Policy::Warn => "",
+            Policy::Optional => " *if possible*",
+        };
+        format!("{}{mark}", step.action).replace('|', "\\|")
+    };
+    let steps: Vec<String> = stage.steps.iter().map(step).collect();
+    format!("| {} | {} | {} |\n", stage.name, stage.after.join(", "), steps.join("<br>"))
+}
+
+fn service_row(service: &Service) -> String {
+    let ready = match service.ready {
+        Ready::Started => "it runs".to_owned(),
+        Ready::Path(path) => format!("`{path}` exists"),
+        Ready::Ping(path) => format!("`GET /_ping` is answered on `{path}`"),
+    };
+    let restart = match service.restart {
+        Restart::Always => "started again",
+        Restart::AfterFault => "started again after a fault",
+    };
+    let signal = if service.stop.by_hangup { "SIGHUP" } else { "SIGTERM" };
+    let grace = service.stop.grace.as_secs();
+    format!("| {} | `{}` | {ready} | {restart} | {signal}, {grace} s |\n", service.id, service.argv[0])
 }
 
 #[test]

@@ -19,5 +19,6 @@ pub mod process;
 pub mod reboot;
 pub mod root;
 pub mod signals;
+pub mod swap;
 pub mod tty;
 pub mod uevents;

@@ -1,9 +1,11 @@
 //! Signals as something to read, so that one poll loop hears them.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -40,6 +42,51 @@ impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Faults of the processor, and abort(3): what would end PID 1, and the kernel with it.
+const CRASHES: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+/// Words of the command line that [`replace_on_crash`] has prepared.
+static REPLACEMENT: OnceLock<[CString; 3]> = OnceLock::new();
+
+/// From now on a crash of this process makes it the program `words[0]` with the arguments after it. For PID 1 only: every
+/// other process had better die.
+///
+/// # Errors
+/// When the kernel refuses a handler.
+pub fn replace_on_crash(words: [CString; 3]) -> Result<()> {
+    if REPLACEMENT.set(words).is_err() {
+        return Ok(());
+    }
+    for signal in CRASHES {
+        catch(signal).with_context(|| format!("catching signal {signal}"))?;
+    }
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "rustix has no signal handlers")]
+fn catch(signal: i32) -> io::Result<()> {
+    // SAFETY: sigaction is integers and a null-able pointer, for all of which zero is a value.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = become_replacement as extern "C" fn(i32) as libc::sighandler_t;
+    // The next crash is heard, too; and a stack that has overflowed is not needed: std gives its threads another one.
+    action.sa_flags = libc::SA_NODEFER | libc::SA_ONSTACK;
+    // SAFETY: the action is initialised, its handler is async-signal-safe, and the old action is not asked for.
+    let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[expect(unsafe_code, reason = "a signal handler may do nothing but system calls")]
+extern "C" fn become_replacement(_: i32) {
+    if let Some(words) = REPLACEMENT.get() {
+        let [program, first, second] = words.each_ref().map(|word| word.as_ptr());
+        let (argv, env) = ([program, first, second, std::ptr::null()], [std::ptr::null()]);
+        // SAFETY: all strings end in NUL and live for ever, both lists end in a null pointer; execve is
+        // async-signal-safe.
+        unsafe { libc::execve(program, argv.as_ptr(), env.as_ptr()) };
+    }
+    // SAFETY: _exit is async-signal-safe. Without it the fault would be met again, for ever.
+    unsafe { libc::_exit(1) };
 }
 
 #[expect(unsafe_code, reason = "rustix has no signal sets")]

@@ -1,0 +1,25 @@
+//! Names and limits of the works that PID 1 has done in processes of their own: `init --NAME`. Pure.
+
+use std::time::Duration;
+
+/// The program that does them: ourselves.
+pub const PROGRAM: &str = "/usr/sbin/init";
+
+/// Loads drivers for devices without one.
+pub const COLDPLUG: &str = "--coldplug";
+/// A driver may take long to start a slow device; longer means it hangs.
+pub const COLDPLUG_LIMIT: Duration = Duration::from_secs(120);
+/// Watches for lost time, for ever.
+pub const WATCH_CLOCK: &str = "--watch-clock";
+/// Shows chronyd the clock of the host.
+pub const HOST_CLOCK: &str = "--host-clock";
+/// A directory and a file.
+pub const HOST_CLOCK_LIMIT: Duration = Duration::from_secs(30);
+/// Puts a log aside; file and bytes to keep follow.
+pub const ROTATE_LOG: &str = "--rotate-log";
+/// Copying the most a log may hold to a slow disk.
+pub const ROTATE_LOG_LIMIT: Duration = Duration::from_secs(60);
+/// Unmounts everything.
+pub const UNMOUNT_ALL: &str = "--unmount-all";
+/// Writes everything out.
+pub const SYNC: &str = "--sync";

@@ -1,0 +1,48 @@
+//! Swap space, as far as giving it up.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context, Result};
+
+/// Reads what the kernel swaps to, below `root`.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn areas(root: &Path) -> Result<Vec<PathBuf>> {
+    let path = root.join("proc/swaps");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(PathBuf::from).collect())
+}
+
+/// Takes everything back from a swap area, after which its file system can be unmounted.
+///
+/// # Errors
+/// When it is none, or memory is too small for what lies there.
+#[expect(unsafe_code, reason = "rustix has no swapoff")]
+pub fn stop(area: &Path) -> Result<()> {
+    let name = CString::new(area.as_os_str().as_bytes()).context("naming a swap area")?;
+    // SAFETY: the name is a string that ends in NUL and outlives the call.
+    let result = unsafe { libc::swapoff(name.as_ptr()) };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error()).with_context(|| format!("giving up swap on {}", area.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_are_named_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("proc")).unwrap();
+        let text =
+            "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 1 0 -2\n/mnt/sda1/swap file 1 0 -3\n";
+        fs::write(dir.path().join("proc/swaps"), text).unwrap();
+        assert_eq!(areas(dir.path()).unwrap(), ["/dev/sda2", "/mnt/sda1/swap"].map(PathBuf::from));
+    }
+}
