@@ -27,9 +27,8 @@ const CONSOLE: (u32, u32) = (5, 1);
 /// When a part cannot be read or the archive cannot be written.
 pub fn build(project: &Project, init: &Path, layers: &[Layer], epoch: u64) -> Result<PathBuf> {
     let mut key = KeyBuilder::new("initrd", REVISION).text(&epoch.to_string()).tree(init)?;
-    for Layer { name, file } in layers {
-        // A layer's folder is named by the hash of all it is made of.
-        key = key.text(name).text(&file.to_string_lossy());
+    for layer in layers {
+        key = key.text(layer.name).text(&layer.key());
     }
     let folder = step::latest(&project.target_folder("initrd")?, &key.finish(), |part| {
         let path = part.join("initrd.img");

@@ -17,7 +17,7 @@ use crate::tools::ToolsTree;
 use crate::{run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 /// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
 const GRUB_MODULES: [&str; 13] = [
@@ -75,7 +75,7 @@ impl Parts<'_> {
             .text(&self.config.epoch.to_string())
             .text(self.version)
             .text(&self.kernel.key())
-            .text(&self.initrd.to_string_lossy())
+            .text(&step::key_of(self.initrd))
             .text(&self.tools.key());
         let folder = step::latest(&self.project.target_folder("iso")?, &key.finish(), |part| {
             let bar = self.ui.spinner("writing the ISO");
@@ -150,14 +150,15 @@ impl Parts<'_> {
 
     fn mtools(&self, name: &str) -> std::process::Command {
         let mut command = self.tools.program("mtools");
-        command.args(["-c", name]).env("SOURCE_DATE_EPOCH", self.config.epoch.to_string()).env("TZ", "UTC");
+        command.args(["-c", name]).env("SOURCE_DATE_EPOCH", self.config.epoch.to_string());
         command
     }
 
     fn run_xorriso(&self, part: &Path) -> Result<()> {
         let label = self.label();
         let mut command = self.tools.program("xorriso");
-        command.env("SOURCE_DATE_EPOCH", self.config.epoch.to_string()).env("TZ", "UTC").env("LC_ALL", "C");
+        // Of the variable xorriso takes the dates of the volume and of its files, and the GUIDs of the partitions.
+        command.env("SOURCE_DATE_EPOCH", self.config.epoch.to_string());
         command.args([
             "-as",
             "mkisofs",
@@ -169,6 +170,8 @@ impl Parts<'_> {
             "-joliet-long",
             "-cache-inodes",
         ]);
+        // xorriso sets the files' dates by the variable, but reads some of them from the disk again afterwards.
+        command.arg("--set_all_file_dates").arg(format!("={}", self.config.epoch));
         command.args(["-V", &label, "-A", "Boot2Docker", "-publisher", "boot2docker-in-Rust"]);
         command.arg("-isohybrid-mbr").arg(self.tools.path("/usr/lib/ISOLINUX/isohdpfx.bin"));
         command.args(["-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]);

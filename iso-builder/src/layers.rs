@@ -46,6 +46,14 @@ pub struct Layer {
     pub file: PathBuf,
 }
 
+impl Layer {
+    /// Returns a name for exactly this layer, the same on every host.
+    #[must_use]
+    pub fn key(&self) -> String {
+        step::key_of(&self.file)
+    }
+}
+
 /// What both layers depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -163,9 +171,7 @@ impl Inputs<'_> {
         command.args(["-b", BLOCK_BYTES, "-noappend", "-no-progress", "-quiet", "-no-xattrs", "-no-exports"]);
         let epoch = self.config.epoch.to_string();
         command.args(["-mkfs-time", &epoch, "-all-time", &epoch]);
-        command
-            .args(["-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"])
-            .env_remove("SOURCE_DATE_EPOCH");
+        command.args(["-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"]);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -47,6 +47,13 @@ pub fn latest(folder: &Path, key: &str, make: impl FnOnce(&Path) -> Result<()>) 
     Ok(finished)
 }
 
+/// Returns the key of the step that made `file`: the name of the folder it is in.
+#[must_use]
+pub fn key_of(file: &Path) -> String {
+    let folder = file.parent().and_then(Path::file_name);
+    folder.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Removes a file or a folder with everything in it; one that is not there is fine.
 ///
 /// # Errors

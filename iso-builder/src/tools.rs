@@ -3,6 +3,7 @@
 //! A tool runs in one of two ways: [`ToolsTree::program`] starts it on the host's own paths through the
 //! tree's dynamic loader, without any privilege; [`crate::enter`] runs it with the tree as root folder.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,6 +28,12 @@ pub(crate) const MOUNT_POINTS: [&str; 10] =
 
 /// Names that a package's maintainer script would link through the alternatives system.
 const ALTERNATIVES: [(&str, &str); 2] = [("usr/bin/awk", "mawk"), ("usr/bin/cc", "gcc")];
+
+/// Environment of every program from the tree.
+const FIXED_ENVIRONMENT: [(&str, &str); 3] = [("LC_ALL", "C"), ("TZ", "UTC"), ("PATH", "/usr/sbin:/usr/bin")];
+
+/// What a program from the tree still learns of the caller: where it may write, and on which terminal it is.
+const KEPT_ENVIRONMENT: [&str; 3] = ["HOME", "TERM", "TMPDIR"];
 
 /// Where libraries live in the tree, in search order.
 const LIBRARY_FOLDERS: [&str; 3] =
@@ -95,7 +102,8 @@ impl ToolsTree {
 
     /// Returns a command that runs `name` from the tree on the host's own paths.
     ///
-    /// The tree's dynamic loader is started with the tree's libraries, so the host's C library does not matter.
+    /// The tree's dynamic loader is started with the tree's libraries, so the host's C library does not matter;
+    /// its environment is fixed, so that the host's settings do not either.
     #[must_use]
     pub fn program(&self, name: &str) -> Command {
         let file = ["usr/bin", "usr/sbin"]
@@ -111,6 +119,9 @@ impl ToolsTree {
             libraries.push(self.root.join(folder));
         }
         let mut command = Command::new(self.root.join("usr/lib64/ld-linux-x86-64.so.2"));
+        // Nothing of the caller's environment reaches an output: locale, time zone, SOURCE_DATE_EPOCH, MTOOLSRC, ...
+        command.env_clear().envs(FIXED_ENVIRONMENT);
+        command.envs(KEPT_ENVIRONMENT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
         command.arg("--library-path").arg(libraries).arg("--argv0").arg(name).arg(file);
         command.env("QEMU_MODULE_DIR", self.root.join("usr/lib/x86_64-linux-gnu/qemu"));
         command
