@@ -1,7 +1,5 @@
 //! The build as a table of contents: each step gets what the ones before it made.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,28 +11,33 @@ use crate::kernel::Kernel;
 use crate::layers::{Inputs, Layer};
 use crate::lock::PackageSet;
 use crate::mirror::MirrorOptions;
-use crate::packages::{LockOptions, Packages};
+use crate::packages::{self, LockOptions, Packages, Update};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
+use crate::turn::{self, Turn};
 use crate::{guest, host, initrd, kernel};
 
-/// A build under way: the sources, what to build, and the lock that keeps other builds out.
+/// A build under way: the sources, what to build, and the turns that keep other builds out.
 #[derive(Debug)]
 pub struct Build {
     project: Project,
     config: Config,
     recipe: Recipe,
     ui: Progress,
-    _lock: File,
+    offline: bool,
+    /// This checkout's `target/`, and a share in the cache: steps of the cache have turns of their own.
+    _turns: [Turn; 2],
 }
 
 impl Build {
-    /// Checks host and configuration and waits for other builds of this user to end.
+    /// Checks host and configuration and waits for other builds of this checkout to end.
+    ///
+    /// An `offline` build downloads nothing.
     ///
     /// # Errors
     /// When the host lacks something, or the configuration or the recipe makes no sense.
-    pub fn start(config: Option<&Path>) -> Result<Self> {
+    pub fn start(config: Option<&Path>, offline: bool) -> Result<Self> {
         let loaded = Config::load(config)?;
         let project = Project::find()?;
         let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
@@ -43,14 +46,28 @@ impl Build {
             .with_context(|| config.map_or("default.toml".into(), |path| path.display().to_string()))?;
         host::check()?;
         let ui = Progress::new();
-        let lock = lock_cache(&project, ui)?;
-        Ok(Self { project, config: loaded, recipe, ui, _lock: lock })
+        let turns = [
+            turn::take(&project.target_folder("")?.join("iso-builder.lock"), "building in this checkout")?,
+            turn::share(&project.cache_folder("")?.join("lock"))?,
+        ];
+        Ok(Self { project, config: loaded, recipe, ui, offline, _turns: turns })
     }
 
     /// Returns the checkout that is built.
     #[must_use]
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// Resolves the packages anew, as `update` says; returns what changed, one line a package.
+    ///
+    /// # Errors
+    /// When the mirror or the lock is not usable.
+    pub fn update_lock(&self, mirror: &MirrorOptions, update: &Update) -> Result<Vec<String>> {
+        if self.offline {
+            bail!("resolving packages anew: --offline forbids to ask the mirror");
+        }
+        packages::update(&self.project, &self.config, &self.recipe, mirror, update, self.ui)
     }
 
     /// Downloads the packages and unpacks the tools tree.
@@ -85,7 +102,7 @@ impl Build {
         kernel: &Kernel,
     ) -> Result<(PathBuf, [Layer; 2])> {
         let Self { project, config, recipe, ui, .. } = self;
-        let programs = guest::build(project, tools, config.epoch, *ui)?;
+        let programs = guest::build(project, tools, config.epoch, self.offline, *ui)?;
         let version = packages.engine_version()?;
         let recipe = &recipe.with_groups(&config.groups)?;
         let inputs = Inputs { project, tools, config, recipe, version: &version, ui: *ui };
@@ -141,32 +158,6 @@ fn check_writable(out: &Path) -> Result<()> {
     tempfile::tempfile_in(folder).map(drop).with_context(|| {
         format!("writing {}: the folder {} cannot be written", out.display(), folder.display())
     })
-}
-
-/// Builds of one user share a cache and take turns. The file holds the number of the one whose turn it is.
-fn lock_cache(project: &Project, ui: Progress) -> Result<File> {
-    let path = project.cache_folder("")?.join("lock");
-    let locking = || format!("locking {}", path.display());
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)
-        .with_context(locking)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut other = String::new();
-            file.read_to_string(&mut other).with_context(locking)?;
-            ui.note(&format!("waiting for the build with process number {} to end", other.trim()));
-            file.lock().with_context(locking)?;
-        }
-        Err(TryLockError::Error(error)) => return Err(error).with_context(locking),
-    }
-    file.set_len(0).and_then(|()| file.rewind()).with_context(locking)?;
-    writeln!(file, "{}", std::process::id()).with_context(locking)?;
-    Ok(file)
 }
 
 #[cfg(test)]

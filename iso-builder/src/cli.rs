@@ -9,11 +9,11 @@ use clap::{Parser, Subcommand};
 use crate::build::Build;
 use crate::enter::{self, Bind, Spec};
 use crate::mirror::MirrorOptions;
-use crate::packages::LockOptions;
+use crate::packages::{LockOptions, Update};
 use crate::project::Project;
 use crate::qemu::run::{RunOptions, run as run_machine};
-use crate::step;
 use crate::tools::ToolsTree;
+use crate::{step, turn, verify};
 
 /// Builds the boot2docker ISO from source and tries it out
 ///
@@ -58,6 +58,18 @@ enum Action {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Pin packages in boot2docker.lock anew, telling which versions changed
+    Lock {
+        /// Take the mirror's newest version of PACKAGE, or of every package when none is named
+        #[arg(long, value_name = "PACKAGE", num_args = 0..=1)]
+        update: Option<Option<String>>,
+    },
+    /// Build a second time elsewhere, as another user with other settings, and compare with the ISO
+    Verify {
+        /// Compile the kernel a second time as well, which takes long, instead of taking it from the cache
+        #[arg(long)]
+        kernel: bool,
+    },
     /// Open a shell inside the tools tree; the sources are at /src
     Shell,
     /// Remove what was built in target/
@@ -74,7 +86,7 @@ enum Action {
 /// Those of the steps, each naming what it was about.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { command, config, mirror, lock, output } = arguments;
-    let start = || Build::start(config.as_deref());
+    let start = || Build::start(config.as_deref(), lock.offline);
     match command.unwrap_or(Action::Build { output: None }) {
         Action::Build { output: named } => {
             let build = start()?;
@@ -94,6 +106,23 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             let kernel = build.kernel(&packages, &tools)?;
             let (_, layers) = build.rootfs(&packages, &tools, &kernel)?;
             layers.iter().for_each(|layer| println!("{}", layer.file.display()));
+        }
+        Action::Lock { update } => {
+            let update = match update {
+                None => Update::Nothing,
+                Some(None) => Update::All,
+                Some(Some(name)) => Update::Package(name),
+            };
+            let changes = start()?.update_lock(&mirror, &update)?;
+            println!("{}", if changes.is_empty() { "nothing changed".into() } else { changes.join("\n") });
+        }
+        Action::Verify { kernel } => {
+            let build = start()?;
+            let iso = output.unwrap_or_else(|| build.project().iso());
+            build.iso(&mirror, &lock, &iso)?;
+            let project = build.project().clone();
+            drop(build);
+            println!("{}", verify::run(&project, config.as_deref(), &iso, kernel)?);
         }
         Action::Shell => {
             let build = start()?;
@@ -121,13 +150,17 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 }
 
 /// Names of what the builder makes in `target/`; cargo's own files stay.
-const MADE: [&str; 8] = ["boot2docker.iso", "guest", "initrd", "iso", "layers", "logs", "run", "tools"];
+const MADE: [&str; 9] =
+    ["boot2docker.iso", "guest", "initrd", "iso", "layers", "logs", "run", "tools", "verify"];
 
 fn clean(project: &Project, cache: bool) -> Result<()> {
+    let _turn =
+        turn::take(&project.target_folder("")?.join("iso-builder.lock"), "building in this checkout")?;
     for name in MADE {
         step::remove(&project.target().join(name))?;
     }
     if cache {
+        let _all = turn::take(&project.cache_folder("")?.join("lock"), "using the cache")?;
         step::remove(project.cache())?;
     }
     Ok(())

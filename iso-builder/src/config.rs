@@ -13,6 +13,9 @@ use crate::document::{self, Mistake};
 /// The defaults, in the same format as a user's file.
 const DEFAULT: &str = include_str!("default.toml");
 
+/// Environment variable that overrides `iso.epoch`.
+const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
+
 /// zstd's range of levels.
 const COMPRESSION_LEVELS: std::ops::RangeInclusive<u32> = 1..=22;
 
@@ -120,16 +123,36 @@ struct RawIso {
     epoch: Option<u64>,
 }
 
+/// Source: reproducible-builds.org, SOURCE_DATE_EPOCH: a decimal number of seconds; empty counts as unset.
+fn parse_epoch(text: &str) -> Result<u64, ConfigError> {
+    text.parse().map_err(|_| ConfigError::OutOfRange {
+        path: "the environment".into(),
+        key: EPOCH_VARIABLE,
+        value: format!("`{text}`"),
+        allowed: "a number of seconds since 1970".into(),
+    })
+}
+
 impl Config {
     /// Returns the defaults, overlaid by `file` when there is one.
     ///
     /// # Errors
     /// When the file cannot be read, has unknown keys, wrong types or values out of range.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = file else { return Self::overlay(Path::new("default.toml"), "") };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Unreadable { path: path.into(), reason: error.to_string() })?;
-        Self::overlay(path, &text)
+        let mut config = match file {
+            None => Self::overlay(Path::new("default.toml"), "")?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+                    path: path.into(),
+                    reason: error.to_string(),
+                })?;
+                Self::overlay(path, &text)?
+            }
+        };
+        if let Some(value) = std::env::var_os(EPOCH_VARIABLE).filter(|value| !value.is_empty()) {
+            config.epoch = parse_epoch(&value.to_string_lossy())?;
+        }
+        Ok(config)
     }
 
     fn overlay(path: &Path, text: &str) -> Result<Self, ConfigError> {
@@ -227,6 +250,15 @@ mod tests {
         for (name, text, expected) in cases {
             assert_eq!(overlay(text), Err(expected.to_owned()), "{name}");
         }
+    }
+
+    #[test]
+    fn an_epoch_that_is_no_number_is_refused() {
+        assert_eq!(parse_epoch("1700000000"), Ok(1_700_000_000));
+        let error = parse_epoch("yesterday").unwrap_err().to_string();
+        let expected =
+            "the environment: SOURCE_DATE_EPOCH is `yesterday`, allowed is a number of seconds since 1970";
+        assert_eq!(error, expected);
     }
 
     #[test]

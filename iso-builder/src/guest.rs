@@ -63,7 +63,13 @@ impl Rust {
 ///
 /// # Errors
 /// When they do not compile; the text has the compiler's last words and the path of its whole output.
-pub fn build(project: &Project, tools: &ToolsTree, epoch: u64, ui: Progress) -> Result<PathBuf> {
+pub fn build(
+    project: &Project,
+    tools: &ToolsTree,
+    epoch: u64,
+    offline: bool,
+    ui: Progress,
+) -> Result<PathBuf> {
     let rust = Rust::find()?;
     let mut key = KeyBuilder::new("guest", REVISION).text(&rust.version).text(&tools.key());
     key = key.text(&epoch.to_string());
@@ -72,7 +78,7 @@ pub fn build(project: &Project, tools: &ToolsTree, epoch: u64, ui: Progress) -> 
     }
     step::latest(&project.target_folder("guest")?.join("programs"), &key.finish(), |part| {
         let bar = ui.spinner("compiling the guest programs");
-        fetch_crates(project)?;
+        fetch_crates(project, offline)?;
         let spec = spec(project, tools, &rust, epoch)?;
         let log = project.target_folder("logs")?.join("guest.log");
         step::remove(&log)?;
@@ -87,8 +93,11 @@ pub fn build(project: &Project, tools: &ToolsTree, epoch: u64, ui: Progress) -> 
 }
 
 /// Downloads the crates of `Cargo.lock`; inside the tools tree there is no network.
-fn fetch_crates(project: &Project) -> Result<()> {
+fn fetch_crates(project: &Project, offline: bool) -> Result<()> {
     let mut cargo = Command::new("cargo");
+    if offline {
+        cargo.arg("--offline");
+    }
     cargo.args(["fetch", "--locked", "--target", TARGET]).current_dir(project.root());
     run::output(&mut cargo).map(drop).context("downloading the crates of Cargo.lock")
 }

@@ -87,17 +87,18 @@ pub fn build(
     for patch in &recipe.patches {
         key = key.tree(patch)?;
     }
-    let folder = step::cached(&project.cache_folder("kernel")?, &key.finish(), |part| {
-        let log = project.target_folder("logs")?.join("kernel.log");
-        step::remove(&log)?;
-        let bar = ui.spinner("building the kernel");
-        let work = Work { tools, folder: part.join("work"), log, epoch, bar };
-        work.unpack(source)?;
-        work.patch(&recipe.patches)?;
-        work.configure(&recipe.fragments)?;
-        work.compile(part)?;
-        step::remove(&work.folder)
-    })?;
+    let folder =
+        step::shared(&project.cache_folder("kernel")?, &key.finish(), "building this kernel", |part| {
+            let log = project.target_folder("logs")?.join("kernel.log");
+            step::remove(&log)?;
+            let bar = ui.spinner("building the kernel");
+            let work = Work { tools, folder: part.join("work"), log, epoch, bar };
+            work.unpack(source)?;
+            work.patch(&recipe.patches)?;
+            work.configure(&recipe.fragments)?;
+            work.compile(part)?;
+            step::remove(&work.folder)
+        })?;
     Ok(Kernel { folder })
 }
 

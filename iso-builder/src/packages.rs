@@ -16,7 +16,7 @@ use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::{Mirror, MirrorOptions};
 use crate::progress::{Bar, Progress};
 use crate::project::Project;
-use crate::step;
+use crate::{step, turn};
 
 /// Raised when resolving asks for other packages with the same configuration.
 const REVISION: u32 = 2;
@@ -30,6 +30,21 @@ pub struct LockOptions {
     /// Fail instead of changing boot2docker.lock
     #[arg(long, global = true)]
     pub locked: bool,
+    /// Download nothing: packages and crates must be in the cache
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+/// What of an old lock is given up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Update {
+    /// Nothing but what other packages are asked for than.
+    #[default]
+    Nothing,
+    /// Every version.
+    All,
+    /// The version of this package, and what its new one needs.
+    Package(String),
 }
 
 /// The packages of a build, all in the cache.
@@ -56,7 +71,13 @@ impl Packages {
         options: (&MirrorOptions, &LockOptions),
         ui: Progress,
     ) -> Result<Self> {
-        let fetcher = Fetcher { project, folder: project.cache_folder("debs")?, options: options.0, ui };
+        let fetcher = Fetcher {
+            project,
+            folder: project.cache_folder("debs")?,
+            options: options.0,
+            offline: options.1.offline,
+            ui,
+        };
         let requests = requests(config, recipe)?;
         let old = Lock::read(&project.lock_file())?;
         let finish = |lock| Self { lock, groups: config.groups.clone(), folder: fetcher.folder.clone() };
@@ -73,7 +94,12 @@ impl Packages {
             bail!("using {}: {reason}, and --locked forbids to resolve anew", project.lock_file().display());
         }
         ui.note(&format!("resolving packages anew: {}: {reason}", project.lock_file().display()));
-        let lock = Resolver { fetcher: &fetcher, config, recipe, old: old.as_ref() }.resolve(requests)?;
+        if options.1.offline {
+            bail!("resolving packages anew: --offline forbids to ask the mirror");
+        }
+        let update = &Update::Nothing;
+        let lock =
+            Resolver { fetcher: &fetcher, config, recipe, old: old.as_ref(), update }.resolve(requests)?;
         for line in old.iter().flat_map(|old| lock.changes_since(old)) {
             ui.note(&format!("  {line}"));
         }
@@ -110,6 +136,33 @@ fn upstream_version(version: &str) -> &str {
     version.split(['+', '~']).next().unwrap_or(version)
 }
 
+/// Makes the lock anew, as `update` says; returns what changed, one line a package.
+///
+/// # Errors
+/// When the mirror or the lock is not usable, or no package has the name that is to be updated.
+pub fn update(
+    project: &Project,
+    config: &Config,
+    recipe: &Recipe,
+    mirror: &MirrorOptions,
+    update: &Update,
+    ui: Progress,
+) -> Result<Vec<String>> {
+    let old = Lock::read(&project.lock_file())?;
+    if let Update::Package(name) = update
+        && !old.iter().flat_map(|old| &old.packages).any(|package| package.name == *name)
+    {
+        bail!("updating {name}: {} has no such package", project.lock_file().display());
+    }
+    let fetcher =
+        Fetcher { project, folder: project.cache_folder("debs")?, options: mirror, offline: false, ui };
+    let resolver = Resolver { fetcher: &fetcher, config, recipe, old: old.as_ref(), update };
+    let lock = resolver.resolve(requests(config, recipe)?)?;
+    step::write_atomically(&project.lock_file(), lock.to_text().as_bytes())?;
+    let nothing = Lock::new(Requests::default(), String::new(), Vec::new());
+    Ok(lock.changes_since(old.as_ref().unwrap_or(&nothing)))
+}
+
 fn is_needed(package: &LockedPackage, groups: &[String]) -> bool {
     package.groups.is_empty() || package.groups.iter().any(|group| groups.contains(group))
 }
@@ -143,6 +196,7 @@ struct Fetcher<'a> {
     project: &'a Project,
     folder: PathBuf,
     options: &'a MirrorOptions,
+    offline: bool,
     ui: Progress,
 }
 
@@ -172,6 +226,18 @@ impl Fetcher<'_> {
         if missing.is_empty() {
             return Ok(Fetched::All);
         }
+        if self.offline {
+            let names: Vec<_> = missing.iter().map(|package| package.name.as_str()).collect();
+            bail!(
+                "looking for packages in {}: {} are missing, and --offline forbids to download them: {}",
+                self.folder.display(),
+                names.len(),
+                names.join(" ")
+            );
+        }
+        let _turn = turn::take(&self.project.cache_folder("")?.join("debs.lock"), "downloading packages")?;
+        let missing: Vec<_> =
+            missing.into_iter().filter(|package| !self.folder.join(package.file_name()).is_file()).collect();
         let mirror = Mirror::discover(self.options)?;
         let apt = self.apt(suite, &mirror)?;
         let total = missing.iter().map(|package| package.size).sum();
@@ -207,18 +273,20 @@ struct Resolver<'a> {
     config: &'a Config,
     recipe: &'a Recipe,
     old: Option<&'a Lock>,
+    update: &'a Update,
 }
 
 impl Resolver<'_> {
     fn resolve(&self, requests: Requests) -> Result<Lock> {
         let Self { fetcher, config, .. } = self;
         let mirror = Mirror::discover(fetcher.options)?;
+        let _turn = turn::take(&fetcher.project.cache_folder("apt")?.join("lock"), "resolving packages")?;
         let base = fetcher.apt(&config.suite, &mirror)?;
         let bar = fetcher.ui.spinner("reading the package indexes");
         fetcher.update(&base, &config.suite, config)?;
         let mut packages = self
             .kept(PackageSet::Tools, |old| old.tools == requests.tools)
-            .map_or_else(|| base.resolve(PackageSet::Tools, &config.tools_packages), Ok)?;
+            .map_or_else(|| self.set(&base, PackageSet::Tools, &config.tools_packages), Ok)?;
         packages.extend(
             self.kept(PackageSet::Kernel, |old| old.kernel == requests.kernel)
                 .map_or_else(|| self.kernel(&base), Ok)?,
@@ -240,24 +308,46 @@ impl Resolver<'_> {
     /// Returns what the old lock has of a set, when the same was asked for.
     fn kept(&self, set: PackageSet, is_same: impl Fn(&Requests) -> bool) -> Option<Vec<LockedPackage>> {
         let old = self.old.filter(|old| is_same(&old.request))?;
-        Some(old.set(set).cloned().collect())
+        let is_wanted_anew = match self.update {
+            Update::Nothing => false,
+            Update::All => true,
+            Update::Package(name) => old.set(set).any(|package| package.name == *name),
+        };
+        (!is_wanted_anew).then(|| old.set(set).cloned().collect())
+    }
+
+    /// Returns the packages whose version shall stay when their set is resolved anew.
+    fn preferred(&self, set: PackageSet) -> Vec<&LockedPackage> {
+        let old = self.old.into_iter().flat_map(|old| old.set(set));
+        old.filter(|package| match self.update {
+            Update::Nothing => true,
+            Update::All => false,
+            Update::Package(name) => package.name != *name,
+        })
+        .collect()
+    }
+
+    fn set(&self, apt: &Apt<'_>, set: PackageSet, names: &[String]) -> Result<Vec<LockedPackage>> {
+        apt.prefer(&self.preferred(set))?;
+        let packages = apt.resolve(set, names)?;
+        apt.prefer(&[])?;
+        Ok(packages)
     }
 
     fn kernel(&self, base: &Apt<'_>) -> Result<Vec<LockedPackage>> {
         let name = &self.config.kernel_package;
-        let mut packages = base.resolve(PackageSet::Kernel, std::slice::from_ref(name))?;
+        let mut packages = self.set(base, PackageSet::Kernel, std::slice::from_ref(name))?;
         packages.retain(|package| package.name == *name);
         Ok(packages)
     }
 
     /// Resolves what every image needs, then what each group adds to that.
     fn image(&self, base: &Apt<'_>) -> Result<Vec<LockedPackage>> {
-        base.prefer(&self.old.map_or_else(Vec::new, |old| old.set(PackageSet::Image).collect()))?;
         // The engine's own packages join the request so that their libraries are part of the base.
         let with = |recipe: &Recipe| {
             let names: Vec<_> =
                 recipe.packages().into_iter().chain(self.config.engine_packages.iter().cloned()).collect();
-            let mut packages = base.resolve(PackageSet::Image, &names)?;
+            let mut packages = self.set(base, PackageSet::Image, &names)?;
             packages.retain(|package| !self.config.engine_packages.contains(&package.name));
             anyhow::Ok(packages)
         };
@@ -275,7 +365,6 @@ impl Resolver<'_> {
                 }
             }
         }
-        base.prefer(&[])?;
         Ok(packages)
     }
 
@@ -286,7 +375,7 @@ impl Resolver<'_> {
         image: &[LockedPackage],
         mirror: &Mirror,
     ) -> Result<(String, Vec<LockedPackage>)> {
-        let Self { fetcher, config, recipe, old } = self;
+        let Self { fetcher, config, recipe, old, .. } = self;
         let kept = self.kept(PackageSet::Engine, |old| old.engine == requests.engine).zip(*old);
         let mut refused = Vec::new();
         for suite in &config.engine_suites {
@@ -295,7 +384,7 @@ impl Resolver<'_> {
                 _ => {
                     let apt = fetcher.apt(suite, mirror)?;
                     fetcher.update(&apt, suite, config)?;
-                    let mut engine = apt.resolve(PackageSet::Engine, &config.engine_packages)?;
+                    let mut engine = self.set(&apt, PackageSet::Engine, &config.engine_packages)?;
                     engine.retain(|package| config.engine_packages.contains(&package.name));
                     engine
                 }

@@ -4,8 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+
+use crate::turn;
 
 /// Returns `folder/key`, first letting `make` fill it when it is not there yet.
 ///
@@ -28,6 +31,29 @@ pub fn cached(folder: &Path, key: &str, make: impl FnOnce(&Path) -> Result<()>) 
         return Err(error);
     }
     fs::rename(&part, &finished).with_context(|| format!("renaming {}", part.display()))?;
+    Ok(finished)
+}
+
+/// As [`cached`] for a folder that other builds use as well: who wants the same waits for it.
+///
+/// # Errors
+/// As [`cached`].
+pub fn shared(
+    folder: &Path,
+    key: &str,
+    what: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let finished = folder.join(key);
+    if !finished.is_dir() {
+        let _turn = turn::take(&folder.join(format!("{key}.lock")), what)?;
+        return cached(folder, key, make);
+    }
+    // The time of the last use, by which `clean --cache` goes; whoever may not change it has no say in cleaning.
+    let used = fs::File::open(&finished).and_then(|folder| folder.set_modified(SystemTime::now()));
+    if let Err(error) = used {
+        log::debug!("marking {} as used: {error}", finished.display());
+    }
     Ok(finished)
 }
 

@@ -66,18 +66,23 @@ impl ToolsTree {
     /// # Errors
     /// When a package cannot be read or the tree cannot be written; an unfinished tree is never used.
     pub fn prepare(project: &Project, packages: &[(&LockedPackage, PathBuf)], ui: &Progress) -> Result<Self> {
-        let root = step::cached(&project.cache_folder("tools")?, &key(packages), |part| {
-            let bar = ui.count("unpacking the tools tree", packages.len() as u64);
-            // base-files first: it makes /bin, /sbin and /lib links into /usr.
-            let (base, rest): (Vec<_>, Vec<_>) =
-                packages.iter().partition(|(package, _)| package.name == "base-files");
-            for (package, file) in base.into_iter().chain(rest) {
-                package.verify(file)?;
-                deb::unpack(file, part)?;
-                bar.advance(1);
-            }
-            finish_tree(part)
-        })?;
+        let root = step::shared(
+            &project.cache_folder("tools")?,
+            &key(packages),
+            "unpacking the tools tree",
+            |part| {
+                let bar = ui.count("unpacking the tools tree", packages.len() as u64);
+                // base-files first: it makes /bin, /sbin and /lib links into /usr.
+                let (base, rest): (Vec<_>, Vec<_>) =
+                    packages.iter().partition(|(package, _)| package.name == "base-files");
+                for (package, file) in base.into_iter().chain(rest) {
+                    package.verify(file)?;
+                    deb::unpack(file, part)?;
+                    bar.advance(1);
+                }
+                finish_tree(part)
+            },
+        )?;
         link_into_target(project, &root)?;
         Ok(Self { root })
     }

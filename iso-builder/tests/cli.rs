@@ -133,6 +133,24 @@ fn a_package_that_left_the_mirror_is_an_error_with_locked() {
 }
 
 #[test]
+fn offline_nothing_is_downloaded_and_what_is_missing_is_named() {
+    let checkout = Checkout::new();
+    let line = checkout.refuse(&["fetch", "--offline"]);
+    assert!(line.contains(" are missing, and --offline forbids to download them: "), "{line}");
+    assert!(line.contains(" busybox-static "), "{line}");
+    let line = checkout.refuse(&["lock", "--offline", "--update"]);
+    assert_eq!(line, "iso-builder: resolving packages anew: --offline forbids to ask the mirror");
+}
+
+#[test]
+fn a_package_that_cannot_be_updated_because_nobody_uses_it_is_named() {
+    let checkout = Checkout::new();
+    let line = checkout.refuse(&["lock", "--update", "no-such-package"]);
+    assert!(line.starts_with("iso-builder: updating no-such-package: "), "{line}");
+    assert!(line.ends_with("boot2docker.lock has no such package"), "{line}");
+}
+
+#[test]
 fn a_damaged_lock_is_named_with_its_fix() {
     let checkout = Checkout::new();
     fs::write(checkout.path("boot2docker.lock"), "format = 2\n").unwrap();

@@ -13,7 +13,7 @@ pub mod deadline;
 pub mod direct;
 pub mod disk;
 pub mod docker;
-pub mod iso9660;
+
 pub mod lab;
 pub mod qemu;
 pub mod qmp;
@@ -22,5 +22,6 @@ pub mod ssh;
 pub mod vm;
 
 pub use deadline::Deadline;
+pub use iso_builder::iso9660;
 pub use lab::Lab;
 pub use vm::Vm;

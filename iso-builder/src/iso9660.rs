@@ -1,4 +1,4 @@
-//! Reads what a boot test must know of an ISO image: volume label, files and where they lie, boot images.
+//! Reads what is needed of an ISO image: volume label, files and where they lie, boot images.
 //! Source: ECMA-119; IEEE P1282 (Rock Ridge) for the names; El Torito 1.0 and UEFI 2.10 s13.3.2 for the boot catalogue.
 
 use std::fs::File;
@@ -94,6 +94,16 @@ impl Iso {
     /// When the image ends before.
     pub fn content(&self, extent: Extent) -> Result<Vec<u8>> {
         self.bytes(u64::from(extent.start) * SECTOR_BYTES, extent.length as usize)
+    }
+
+    /// Returns the whole content of the file at `path`.
+    ///
+    /// # Errors
+    /// When there is none, or the image ends before its end.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let entries = self.entries()?;
+        let entry = entries.iter().find(|entry| entry.path == path);
+        self.content(entry.with_context(|| format!("{} has no file {path}", self.path.display()))?.extent)
     }
 
     /// Returns all files and directories but the root, directories before what is in them.
