@@ -48,7 +48,7 @@ impl Build {
         let ui = Progress::new();
         let turns = [
             turn::take(&project.target_folder("")?.join("iso-builder.lock"), "building in this checkout")?,
-            turn::share(&project.cache_folder("")?.join("lock"))?,
+            turn::share(&project.cache_folder("")?.join("in-use.lock"))?,
         ];
         Ok(Self { project, config: loaded, recipe, ui, offline, _turns: turns })
     }

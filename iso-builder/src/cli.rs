@@ -160,7 +160,7 @@ fn clean(project: &Project, cache: bool) -> Result<()> {
         step::remove(&project.target().join(name))?;
     }
     if cache {
-        let _all = turn::take(&project.cache_folder("")?.join("lock"), "using the cache")?;
+        let _all = turn::take(&project.cache_folder("")?.join("in-use.lock"), "using the cache")?;
         step::remove(project.cache())?;
     }
     Ok(())
