@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,9 @@ const BLOCK_BYTES: u64 = 4096;
 
 /// Making or checking a file system takes a second or two.
 const TOOL_LIMIT: Duration = Duration::from_secs(120);
+
+/// A sparse file of some hundred MB.
+const COPY_LIMIT: Duration = Duration::from_secs(120);
 
 /// Where on the disk the file system is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +88,18 @@ impl Image {
         }
         image.format(lab, files)?;
         Ok(image)
+    }
+
+    /// Copies what is on the disk now. The machine that uses it must stand still.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub fn copy(&self, lab: &Lab, name: &str) -> Result<Self> {
+        let path = lab.folder().join(format!("{name}.img"));
+        let mut cp = Command::new("cp");
+        cp.arg("--sparse=always").arg(&self.path).arg(&path);
+        child::run_ok(cp, b"", Deadline::host(COPY_LIMIT))?;
+        Ok(Self { path, layout: self.layout })
     }
 
     /// Returns the image file.

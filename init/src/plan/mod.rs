@@ -25,8 +25,6 @@ const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(600);
 const SSHD_LIMIT: Duration = Duration::from_secs(60);
 /// The profile's own shell is ended after 12 s; the rest takes milliseconds.
 const PROFILE_LIMIT: Duration = Duration::from_secs(60);
-/// containerd opens its database first, which may be big.
-const CONTAINERD_LIMIT: Duration = Duration::from_secs(120);
 /// Where the persistent host name and Docker's own configuration lie.
 const ETC_DIR: &str = "/var/lib/boot2docker/etc";
 /// Docker takes seconds; after this it is worth telling that it is not there yet.
@@ -80,7 +78,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         ),
         // Services and hooks get what the profile exports, so it is evaluated before them.
         stage("profile", &["state"], vec![helper(&["/usr/sbin/docker-setup", "profile"], PROFILE_LIMIT)]),
-        stage("containerd", &["profile"], vec![start("containerd", Wait::Ready(CONTAINERD_LIMIT))]),
+        stage("containerd", &["profile"], vec![start("containerd", Wait::No)]),
         stage("hostname", &["state"], hostname),
         stage("logins", &["hostname"], logins(facts)),
         stage("network", &["kernel", "hostname"], network(facts)),
@@ -88,6 +86,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
         stage("bootsync", &["profile", "ssh"], bootsync),
         stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
+        // dockerd takes longer to get to where it needs containerd than containerd takes, and waits for it there.
         stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
         stage("bootlocal", &["docker"], bootlocal),
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
