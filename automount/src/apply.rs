@@ -6,18 +6,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{DATA_DISK_FILE, RUN_DIR};
-use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
+use b2d_sys::effects::cmd::{Cmd, Deadline};
 use b2d_sys::effects::files::{ensure_dir, read_optional, replace_symlink, write_atomic};
 use b2d_sys::effects::mount::{self, MountFlags, UnmountFlags};
+use b2d_sys::effects::{btrfs, swap};
 
-use crate::plan::{self, Source, Step, Store, Summary};
+use crate::model::FilesystemKind;
+use crate::plan;
+use crate::step::{Mount, Policy, Source, Step, Store, Summary};
+use crate::{check, format, swap_space};
 
-/// A journal is replayed in a second; a full check of a large disk takes minutes. PID 1's own limit must be longer.
-const CHECK_SECS: u64 = 240;
-/// "File system errors corrected", "and the system should be rebooted" (only if it was mounted). Source: e2fsck(8).
-const CORRECTED: &[i32] = &[1, 2];
-/// "File system errors left uncorrected".
-const UNCORRECTED: i32 = 4;
+/// Growing is a matter of seconds: the new part is laid out as it is used.
+const GROW_SECS: u64 = 120;
 
 /// Returns what an earlier run of this boot recorded, on one line.
 ///
@@ -34,7 +34,7 @@ pub fn recorded_outcome() -> Result<Option<String>> {
 /// # Errors
 /// When not even RAM could be used; the text names the step.
 pub fn apply(store: &Store) -> Result<Summary> {
-    let Err(error) = carry_out(store) else { return Ok(store.summary.clone()) };
+    let Err(error) = carry_out(&store.steps, &store.summary) else { return Ok(store.summary.clone()) };
     if store.summary.source == Source::Ram {
         return Err(error);
     }
@@ -42,46 +42,63 @@ pub fn apply(store: &Store) -> Result<Summary> {
     log::error!("{reason}");
     leave(&store.summary.mountpoint);
     let ram = plan::ram(reason);
-    carry_out(&ram)?;
+    carry_out(&ram.steps, &ram.summary)?;
     Ok(ram.summary)
 }
 
-fn carry_out(store: &Store) -> Result<()> {
-    for step in &store.steps {
+/// Switches swap on; what fails is logged.
+pub fn apply_swap(steps: &[Step], summary: &Summary) {
+    if let Err(error) = carry_out(steps, summary) {
+        log::warn!("{error:#}");
+    }
+}
+
+fn carry_out(steps: &[Step], summary: &Summary) -> Result<()> {
+    for step in steps {
         log::debug!("{step}");
-        match step {
-            Step::Check(device) => check(device)?,
-            Step::Mount { source, target, fstype, options } => {
-                ensure_dir(target, 0o755, None)?;
-                mount::mount(source, target, fstype, MountFlags::empty(), options)?;
-            }
-            Step::Dir(path, mode) => ensure_dir(path, *mode, None)?,
-            Step::FreshDir(path, mode) => {
-                remove_tree(path).with_context(|| format!("emptying {}", path.display()))?;
-                ensure_dir(path, *mode, None)?;
-            }
-            Step::Link(target, link) => replace_symlink(target, link)?,
-            Step::Record => record(&store.summary)?,
+        match (carry_out_one(step, summary), step.policy()) {
+            (Err(error), Policy::Optional) => log::warn!("{step}: {error:#}; going on without"),
+            (result, _) => result?,
         }
     }
     Ok(())
 }
 
-fn check(device: &str) -> Result<()> {
-    match Cmd::new("/usr/sbin/e2fsck").args(["-p", device]).run(Deadline::secs(CHECK_SECS)) {
-        Ok(output) => log::debug!("{}", output.text()),
-        Err(CmdError::Failed { status, stdout, .. })
-            if status.code().is_some_and(|c| CORRECTED.contains(&c)) =>
-        {
-            log::warn!("{device} was repaired: {}", String::from_utf8_lossy(&stdout).trim());
+fn carry_out_one(step: &Step, summary: &Summary) -> Result<()> {
+    match step {
+        Step::Format(formatting) => format::format(formatting),
+        Step::FinishTable { disk } => format::finish_table(disk),
+        Step::GrowPartition { disk, extent } => format::grow_partition(disk, *extent),
+        Step::Check(device) => check::check(device),
+        Step::Mount(Mount { source, target, fstype, options }) => {
+            ensure_dir(target, 0o755, None)?;
+            mount::mount(source, target, fstype, MountFlags::empty(), options)
         }
-        // e2fsck tells its findings on standard output.
-        Err(CmdError::Failed { stdout, status, .. }) if status.code() == Some(UNCORRECTED) => {
-            log::error!("{device}: {}", String::from_utf8_lossy(&stdout).trim());
-            bail!("its errors need a decision by hand: run e2fsck {device}");
+        Step::GrowFilesystem { device, mountpoint, kind } => grow(device, mountpoint, *kind),
+        Step::Dir(path, mode) => ensure_dir(path, *mode, None),
+        Step::EmptyTmp(path, mode) => {
+            remove_tree(path).with_context(|| format!("emptying {}", path.display()))?;
+            ensure_dir(path, *mode, None)
         }
-        Err(error) => return Err(error).with_context(|| format!("checking {device}")),
+        Step::Link(target, link) => replace_symlink(target, link),
+        Step::LinkTmp(target, link) => {
+            if !fs::symlink_metadata(target).is_ok_and(|meta| meta.is_dir()) {
+                bail!("{} is no directory", target.display());
+            }
+            replace_symlink(target, link)
+        }
+        Step::Record => record(summary),
+        Step::SwapOn(device, priority) => swap::on(Path::new(device), *priority),
+        Step::Zram(bytes, priority) => swap_space::compressed_memory(*bytes, *priority),
     }
+}
+
+fn grow(device: &str, mountpoint: &Path, kind: FilesystemKind) -> Result<()> {
+    match kind {
+        FilesystemKind::Btrfs => btrfs::grow(mountpoint)?,
+        _ => drop(Cmd::new("/usr/sbin/resize2fs").arg(device).run(Deadline::secs(GROW_SECS))?),
+    }
+    log::info!("the file system on {device} was grown");
     Ok(())
 }
 

@@ -1,38 +1,30 @@
-//! Finds the data disk, checks and mounts it, and makes the directories and links that live on it.
-//! Without a usable disk the same directories are made in RAM, so that everything works until power-off.
-
-mod apply;
-mod choice;
-mod console;
-mod facts;
-mod model;
-mod patience;
-mod plan;
-mod probe;
-mod search;
-mod superblock;
-mod wanted;
+//! `automount`: run once per boot by PID 1; by hand to see what it would do.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
+use automount::facts::Asked;
+use automount::{apply, console, explain, notice, plan, search};
 use b2d_sys::cmdline::KernelCmdline;
-
-use crate::wanted::Wanted;
 
 const USAGE: &str = "\
 usage: automount [--dry-run]
+       automount --explain IMAGE... [--bare-metal] [--cmdline OPTIONS]
 
 Mounts the data disk and makes /var/lib/docker, /var/lib/boot2docker and /tmp
 links into it; without one, keeps them in RAM. The disk is the file system
 labelled boot2docker-data, or what the kernel option b2d.data= names:
-LABEL=..., UUID=..., /dev/... or none. Runs once per boot; the outcome is in
-/run/boot2docker/data-disk.
+LABEL=..., UUID=..., /dev/... or none. A disk that asks for it, a blank one of a
+virtual machine, or the one b2d.format=/dev/... names, is formatted. Runs once
+per boot; the outcome is in /run/boot2docker/data-disk.
 
-  --dry-run   print what is decided about each disk, change nothing
-  --help      print this text
+  --dry-run     print what is decided about each disk, change nothing
+  --explain     print the same for image files, as disks sda, sdb, ... of a
+                virtual machine, or of a PC with --bare-metal
+  --cmdline     kernel options to imagine
+  --help        print this text
 ";
 
 fn main() -> ExitCode {
@@ -42,8 +34,9 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
         ["--dry-run"] => run(true),
+        ["--explain", rest @ ..] => explain_images(rest),
         [] => run(false),
-        [other, ..] => Err(anyhow!("unknown argument {other:?}; see automount --help")),
+        [other, ..] => Err(anyhow::anyhow!("unknown argument {other:?}; see automount --help")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,24 +47,37 @@ fn main() -> ExitCode {
     }
 }
 
+fn explain_images(args: &[&str]) -> Result<()> {
+    let (mut images, mut is_virtual, mut cmdline) = (Vec::new(), true, "");
+    let mut args = args.iter();
+    while let Some(&arg) = args.next() {
+        match arg {
+            "--bare-metal" => is_virtual = false,
+            "--cmdline" => cmdline = args.next().context("--cmdline needs options")?,
+            option if option.starts_with("--") => bail!("unknown argument {option:?}; see automount --help"),
+            image => images.push(image),
+        }
+    }
+    let asked = Asked::read(&KernelCmdline::parse(cmdline));
+    Ok(write!(io::stdout(), "{}", plan::plan(&explain::facts(&images, asked, is_virtual)?))?)
+}
+
 fn run(is_dry: bool) -> Result<()> {
     let root = Path::new("/");
     let cmdline = KernelCmdline::read(root).context("reading the kernel command line")?;
-    let wanted = Wanted::parse(cmdline.get("b2d.data")).unwrap_or_else(|error| {
-        log::error!("{error}; looking for {}", Wanted::default());
-        Wanted::default()
-    });
     if let Some(outcome) = apply::recorded_outcome()?.filter(|_| !is_dry) {
         log::info!("done already in this boot: {outcome}");
         return Ok(());
     }
-    let plan = plan::plan(&search::search(root, wanted)?);
+    let plan = plan::plan(&search::search(root, Asked::read(&cmdline))?);
     if is_dry {
         return Ok(write!(io::stdout(), "{plan}")?);
     }
     plan.findings().iter().for_each(|line| log::info!("{line}"));
     let summary = apply::apply(&plan.store)?;
     log::log!(summary.level(), "{summary}");
-    console::say(&plan.announcement(&summary));
-    Ok(())
+    apply::apply_swap(&plan.swap, &summary);
+    let notice = notice::now(&summary);
+    console::say(&[plan.announcement(&summary), notice.clone()].concat());
+    notice::write(&notice)
 }

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+pub use crate::archive::Archive;
+pub use crate::inside::Inside;
+pub use crate::signature::Signature;
+pub use crate::table::Table;
+
 /// A disk or partition the kernel shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -9,24 +14,77 @@ pub struct Device {
     pub name: String,
     /// Size in bytes.
     pub size_bytes: u64,
+    /// The disk's logical sectors, in which partition tables count. Unit: bytes.
+    pub sector_bytes: u64,
     /// The kernel refuses writes to it.
     pub read_only: bool,
+    /// People take the medium out while the machine runs.
+    pub is_removable: bool,
+    /// It is what the machine was booted from, or a partition of that.
+    pub is_boot_medium: bool,
     /// Vendor's name of the disk; empty if unknown.
     pub model: String,
     /// Serial number of the disk; empty if unknown.
     pub serial: String,
+    /// Where it lies, if it is a partition.
+    pub partition: Option<Partition>,
     /// The disk has partitions the kernel knows. Always false for a partition.
     pub has_partitions: bool,
-    /// Where it is mounted, if it is.
+    /// Where it is mounted or swapped to, if it is.
     pub mounted_on: Option<String>,
     /// What its bytes say.
     pub content: Content,
+    /// It holds nothing but zeros wherever we looked; see [`crate::blank`].
+    pub is_blank: bool,
+    /// The partition table of a disk, if there is one that can be read.
+    pub table: Option<Table>,
+    /// Label of the swap space on it; empty if it has none.
+    pub swap_label: String,
+    /// What lies in its file system.
+    pub inside: Inside,
+}
+
+/// Where a partition lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Kernel name of its disk.
+    pub disk: String,
+    /// Its number, from 1.
+    pub number: u32,
 }
 
 impl Device {
+    /// Returns a writable fixed disk of nothing known.
+    pub fn new(name: &str, size_bytes: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            size_bytes,
+            sector_bytes: 512,
+            read_only: false,
+            is_removable: false,
+            is_boot_medium: false,
+            model: String::new(),
+            serial: String::new(),
+            partition: None,
+            has_partitions: false,
+            mounted_on: None,
+            content: Content::Unknown,
+            is_blank: false,
+            table: None,
+            swap_label: String::new(),
+            inside: Inside::NotLooked,
+        }
+    }
+
     /// Returns the path of the device node.
     pub fn node(&self) -> String {
         format!("/dev/{}", self.name)
+    }
+
+    /// Returns the name of partition `number` of the disk `disk`: a disk whose name ends in a digit needs a `p` between.
+    pub fn partition_name(disk: &str, number: u32) -> String {
+        let separator = if disk.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+        format!("{disk}{separator}{number}")
     }
 }
 
@@ -51,8 +109,8 @@ pub enum Content {
     Foreign(Signature),
     /// More than one signature: a leftover of an earlier use, and no telling which one counts.
     Ambiguous(Vec<Signature>),
-    /// The disk asks to be formatted: [`b2d_sys::contract::MAGIC`] is at its start.
-    Magic,
+    /// The disk asks to be formatted: [`b2d_sys::contract::MAGIC`] is at its start, with an archive behind it or none.
+    Magic(Archive),
     /// No signature known to us.
     Unknown,
     /// Reading failed; the text is the system's.
@@ -70,7 +128,7 @@ impl fmt::Display for Content {
                 let names: Vec<_> = signatures.iter().map(ToString::to_string).collect();
                 write!(f, "{}", names.join(" and "))
             }
-            Self::Magic => f.write_str("asks to be formatted"),
+            Self::Magic(archive) => write!(f, "asks to be formatted, {archive}"),
             Self::Unknown => f.write_str("no known signature"),
             Self::Unreadable(error) => write!(f, "unreadable: {error}"),
             Self::Unread => f.write_str("not read"),
@@ -89,6 +147,8 @@ pub struct Filesystem {
     pub uuid: String,
     /// It was not unmounted, or errors were seen: a check has work to do.
     pub is_dirty: bool,
+    /// How much of the device it uses. Unit: bytes.
+    pub size_bytes: u64,
 }
 
 impl fmt::Display for Filesystem {
@@ -112,6 +172,8 @@ pub enum FilesystemKind {
     Ext4,
     /// btrfs on this one device.
     Btrfs,
+    /// XFS with its log on this device.
+    Xfs,
 }
 
 impl FilesystemKind {
@@ -122,74 +184,12 @@ impl FilesystemKind {
             Self::Ext3 => "ext3",
             Self::Ext4 => "ext4",
             Self::Btrfs => "btrfs",
+            Self::Xfs => "xfs",
         }
     }
 
     /// Tells whether `e2fsck` checks it.
     pub fn is_ext(self) -> bool {
-        !matches!(self, Self::Btrfs)
-    }
-}
-
-/// Signatures we know; see [`crate::probe`] for the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Signature {
-    /// ext2, ext3 or ext4.
-    Ext,
-    /// Journal of an ext file system on another device.
-    ExtJournal,
-    /// btrfs.
-    Btrfs,
-    /// XFS.
-    Xfs,
-    /// squashfs.
-    Squashfs,
-    /// ISO 9660: an optical medium, or a disk one was copied to.
-    Iso9660,
-    /// Swap space.
-    Swap,
-    /// LUKS encryption, version 1 or 2.
-    Luks,
-    /// LVM physical volume.
-    Lvm,
-    /// Member of a Linux software RAID.
-    Raid,
-    /// ZFS pool member.
-    Zfs,
-    /// NTFS.
-    Ntfs,
-    /// exFAT.
-    Exfat,
-    /// FAT.
-    Fat,
-    /// F2FS.
-    F2fs,
-    /// bcache.
-    Bcache,
-    /// GUID partition table.
-    Gpt,
-}
-
-impl fmt::Display for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ext => "ext",
-            Self::ExtJournal => "ext journal",
-            Self::Btrfs => "btrfs",
-            Self::Xfs => "xfs",
-            Self::Squashfs => "squashfs",
-            Self::Iso9660 => "iso9660",
-            Self::Swap => "swap",
-            Self::Luks => "LUKS",
-            Self::Lvm => "LVM",
-            Self::Raid => "RAID member",
-            Self::Zfs => "ZFS",
-            Self::Ntfs => "NTFS",
-            Self::Exfat => "exFAT",
-            Self::Fat => "FAT",
-            Self::F2fs => "f2fs",
-            Self::Bcache => "bcache",
-            Self::Gpt => "GPT",
-        })
+        matches!(self, Self::Ext2 | Self::Ext3 | Self::Ext4)
     }
 }

@@ -1,30 +1,22 @@
 //! Decides the steps that make the data directories: on the data disk, or in RAM without one. Pure.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use b2d_sys::contract::{DOCKER_DIR, STATE_DIR};
-use log::Level;
-
-use crate::choice::{self, Verdict};
+use crate::choice::{self, Choice, Verdict, Work};
 use crate::facts::Facts;
-use crate::model::{Device, Filesystem};
+use crate::geometry::{self, geometry};
+use crate::layout;
+use crate::model::{Archive, Content, Device, Filesystem, FilesystemKind, Inside};
+pub use crate::step::{Formatting, Mount, Policy, Source, Step, Store, Summary};
+use crate::swap_plan;
+use crate::table::{Extent, Scheme};
 
 /// Directory the disk is mounted in, under its partition's name; users' scripts contain `/mnt/sda1`.
 const MNT: &str = "/mnt";
 /// Where the data lies without a disk.
 const RAM_MOUNT: &str = "/mnt/ram";
-/// Share of the memory that data may take without a disk; the root's own overlay has the same limit.
-const RAM_OPTIONS: &str = "mode=0755,size=90%";
-/// Directories of the data disk with their permission bits.
-const LAYOUT: &[(&str, u32)] = &[
-    ("var/lib/docker", 0o710),
-    ("var/lib/boot2docker", 0o755),
-    ("var/lib/boot2docker/etc", 0o755),
-    ("var/lib/boot2docker/log", 0o755),
-];
-/// Permission bits of `/tmp`.
-const TMP_MODE: u32 = 0o1777;
+/// Share of the memory that data may take without a disk: when it is full, the daemons still have what they need.
+const RAM_OPTIONS: &str = "mode=0755,size=75%";
 
 /// Verdicts and steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,94 +25,116 @@ pub struct Plan {
     pub verdicts: Vec<(Device, Verdict)>,
     /// What will be made.
     pub store: Store,
-}
-
-/// Where the data lies, and the steps to get there, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// For people and for the other programs.
-    pub summary: Summary,
-    /// The steps.
-    pub steps: Vec<Step>,
-}
-
-/// Where the data lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// `/dev/sda1`, or `tmpfs`.
-    pub device: String,
-    /// Where it is mounted.
-    pub mountpoint: PathBuf,
-    /// File system type.
-    pub fstype: String,
-    /// Whether data outlives the machine.
-    pub source: Source,
-    /// Why it is this one.
-    pub reason: String,
-}
-
-/// Whether data outlives the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// It does.
-    Disk,
-    /// It does not.
-    Ram,
-}
-
-/// One action.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Repair the ext file system on a device, as far as that is safe.
-    Check(String),
-    /// Mount.
-    Mount {
-        /// Device node or `tmpfs`.
-        source: String,
-        /// Mount point, made if missing.
-        target: PathBuf,
-        /// Type for mount(2).
-        fstype: String,
-        /// The file system's own options.
-        options: String,
-    },
-    /// Make a directory with these permission bits.
-    Dir(PathBuf, u32),
-    /// Make a directory anew: what was there is deleted, a link there is not followed.
-    FreshDir(PathBuf, u32),
-    /// Let the second path be a link to the first.
-    Link(PathBuf, PathBuf),
-    /// Tell the other programs.
-    Record,
+    /// What the kernel is told to swap to, whatever becomes of the data.
+    pub swap: Vec<Step>,
 }
 
 /// Returns what to do about the data disk.
 pub fn plan(facts: &Facts) -> Plan {
-    let verdicts = choice::judge(&facts.devices, &facts.wanted);
+    let verdicts = choice::judge(facts);
     let chosen = verdicts.iter().zip(&facts.devices).find_map(|(verdict, device)| match verdict {
-        Verdict::Chosen(filesystem) => Some((device, filesystem)),
+        Verdict::Chosen(choice) => Some((device, choice)),
         Verdict::Refused(_) => None,
     });
     let store = match chosen {
-        Some((device, filesystem)) => disk(device, filesystem, format!("found by {}", facts.wanted)),
-        None => ram(format!("no usable disk with {}", facts.wanted)),
+        Some((device, choice)) => disk(device, choice, facts),
+        None => ram(format!("no usable disk with {}", facts.asked.wanted)),
     };
-    Plan { verdicts: facts.devices.iter().cloned().zip(verdicts).collect(), store }
+    let swap = match chosen {
+        Some((device, Choice { work: Work::Format | Work::FinishTable, .. })) => {
+            swap_plan::on_new_disk(facts, device)
+        }
+        _ => swap_plan::steps(facts, chosen.map(|(device, _)| device)),
+    };
+    Plan { verdicts: facts.devices.iter().cloned().zip(verdicts).collect(), store, swap }
 }
 
-fn disk(device: &Device, filesystem: &Filesystem, reason: String) -> Store {
-    let kind = filesystem.kind;
-    let mountpoint = Path::new(MNT).join(&device.name);
-    let mount = Step::Mount {
+fn disk(device: &Device, choice: &Choice, facts: &Facts) -> Store {
+    let reason = choice.reason.to_string();
+    match &choice.work {
+        Work::None(filesystem) => existing(device, filesystem, facts, reason),
+        Work::FinishTable => {
+            let first = device.table.as_ref().and_then(|table| table.partitions.first());
+            let step = Step::FinishTable { disk: Box::new(device.clone()) };
+            on_first_partition(device, vec![step, Step::Check(part(device))], first.copied(), reason)
+        }
+        Work::Format => {
+            let Some(made) = geometry(device.size_bytes) else {
+                return ram(format!("{} is too small", device.node()));
+            };
+            let archive = match &device.content {
+                Content::Magic(Archive::Whole(bytes)) => Some(bytes.clone()),
+                _ => None,
+            };
+            let step = Step::Format(Box::new(Formatting {
+                disk: device.clone(),
+                geometry: made,
+                archive,
+                reason: reason.clone(),
+            }));
+            on_first_partition(device, vec![step], Some(made.data), reason)
+        }
+    }
+}
+
+fn part(disk: &Device) -> String {
+    format!("/dev/{}", Device::partition_name(&disk.name, 1))
+}
+
+/// Returns the steps for a data file system on partition 1, which is ext4 of our own making.
+fn on_first_partition(disk: &Device, mut steps: Vec<Step>, extent: Option<Extent>, reason: String) -> Store {
+    let device =
+        Device::new(&Device::partition_name(&disk.name, 1), extent.map_or(0, |extent| extent.length));
+    steps.push(mount(&device, FilesystemKind::Ext4));
+    finish_store(&device, FilesystemKind::Ext4, steps, false, reason)
+}
+
+fn existing(device: &Device, filesystem: &Filesystem, facts: &Facts, reason: String) -> Store {
+    let mut steps = Vec::new();
+    steps.extend(filesystem.kind.is_ext().then(|| Step::Check(device.node())));
+    let grown = grown_partition(device, facts);
+    let length = grown.as_ref().map_or(device.size_bytes, |(_, extent)| extent.length);
+    steps.extend(grown.map(|(disk, extent)| Step::GrowPartition { disk: Box::new(disk.clone()), extent }));
+    steps.push(mount(device, filesystem.kind));
+    // The image has no program that grows an XFS.
+    if filesystem.kind != FilesystemKind::Xfs && geometry::has_room(filesystem.size_bytes, length) {
+        let mountpoint = Path::new(MNT).join(&device.name);
+        steps.push(Step::GrowFilesystem { device: device.node(), mountpoint, kind: filesystem.kind });
+    }
+    let is_old_layout = matches!(device.inside, Inside::Seen(seen) if seen.has_vm);
+    finish_store(device, filesystem.kind, steps, is_old_layout, reason)
+}
+
+/// Returns disk and new extent of a partition that has room behind it.
+fn grown_partition<'a>(device: &Device, facts: &'a Facts) -> Option<(&'a Device, Extent)> {
+    let place = device.partition.as_ref()?;
+    let disk = facts.devices.iter().find(|disk| disk.name == place.disk)?;
+    let table = disk.table.as_ref()?;
+    let extent = *table.partitions.iter().find(|extent| extent.number == place.number)?;
+    let grown = geometry::grown(extent, &table.partitions, disk.size_bytes)?;
+    // The BIOS's table counts sectors in 32 bits.
+    let fits = table.scheme == Scheme::Gpt || grown.end() / disk.sector_bytes <= u64::from(u32::MAX);
+    (fits && !disk.read_only).then_some((disk, grown))
+}
+
+fn mount(device: &Device, kind: FilesystemKind) -> Step {
+    Step::Mount(Mount {
         source: device.node(),
-        target: mountpoint.clone(),
+        target: Path::new(MNT).join(&device.name),
         fstype: kind.name().to_owned(),
         options: String::new(),
-    };
-    let mut steps = Vec::new();
-    steps.extend(kind.is_ext().then(|| Step::Check(device.node())));
-    steps.push(mount);
-    steps.extend(layout(&mountpoint));
+    })
+}
+
+fn finish_store(
+    device: &Device,
+    kind: FilesystemKind,
+    mut steps: Vec<Step>,
+    is_old: bool,
+    reason: String,
+) -> Store {
+    let mountpoint = Path::new(MNT).join(&device.name);
+    steps.extend(layout::steps(&mountpoint, is_old));
     let summary = Summary {
         device: device.node(),
         mountpoint,
@@ -135,30 +149,17 @@ fn disk(device: &Device, filesystem: &Filesystem, reason: String) -> Store {
 /// its own, because overlay2 cannot lie on the overlay that is our root.
 pub fn ram(reason: String) -> Store {
     let (tmpfs, mountpoint) = ("tmpfs".to_owned(), PathBuf::from(RAM_MOUNT));
-    let mut steps = vec![Step::Mount {
+    let mut steps = vec![Step::Mount(Mount {
         source: tmpfs.clone(),
         target: mountpoint.clone(),
         fstype: tmpfs.clone(),
         options: RAM_OPTIONS.to_owned(),
-    }];
-    steps.extend(layout(&mountpoint));
+    })];
+    steps.extend(layout::steps(&mountpoint, false));
     Store {
         summary: Summary { device: tmpfs.clone(), mountpoint, fstype: tmpfs, source: Source::Ram, reason },
         steps,
     }
-}
-
-fn layout(mountpoint: &Path) -> Vec<Step> {
-    let mut steps: Vec<Step> =
-        LAYOUT.iter().map(|(path, mode)| Step::Dir(mountpoint.join(path), *mode)).collect();
-    let tmp = mountpoint.join("tmp");
-    steps.push(Step::FreshDir(tmp.clone(), TMP_MODE));
-    for link in [DOCKER_DIR, STATE_DIR] {
-        steps.push(Step::Link(mountpoint.join(link.trim_start_matches('/')), link.into()));
-    }
-    steps.push(Step::Link(tmp, "/tmp".into()));
-    steps.push(Step::Record);
-    steps
 }
 
 impl Plan {
@@ -167,68 +168,25 @@ impl Plan {
         self.verdicts.iter().map(|(device, verdict)| format!("{device}: {verdict}")).collect()
     }
 
-    /// Returns what people at the console should know of the outcome: without a disk, also why each one was refused.
+    /// Returns what people at the console should know of the outcome: which disks were refused, unless that is no
+    /// news while there is a data disk.
     pub fn announcement(&self, outcome: &Summary) -> Vec<String> {
-        let mut lines = if outcome.source == Source::Ram { self.findings() } else { Vec::new() };
+        let is_news = |verdict: &Verdict| match verdict {
+            Verdict::Chosen(_) => outcome.source == Source::Ram,
+            Verdict::Refused(refusal) => outcome.source == Source::Ram || !choice::is_trivial(refusal),
+        };
+        let told = self.verdicts.iter().filter(|(_, verdict)| is_news(verdict));
+        let mut lines: Vec<String> = told.map(|(device, verdict)| format!("{device}: {verdict}")).collect();
         lines.push(outcome.to_string());
         lines
     }
 }
 
-impl Summary {
-    /// Returns how loud it is: data in RAM is worth a warning.
-    pub fn level(&self) -> Level {
-        match self.source {
-            Source::Disk => Level::Info,
-            Source::Ram => Level::Warn,
-        }
-    }
-
-    /// Returns the `KEY=value` lines for the other programs.
-    pub fn record(&self) -> String {
-        let source = match self.source {
-            Source::Disk => "disk",
-            Source::Ram => "ram",
-        };
-        let (device, mountpoint, fstype) = (&self.device, self.mountpoint.display(), &self.fstype);
-        let reason = self.reason.replace('\n', "; ");
-        format!(
-            "DEVICE={device}\nMOUNTPOINT={mountpoint}\nFSTYPE={fstype}\nSOURCE={source}\nREASON={reason}\n"
-        )
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, fstype, reason, .. } = self;
-        let mountpoint = self.mountpoint.display();
-        match self.source {
-            Source::Disk => write!(f, "data disk {device} ({fstype}) on {mountpoint}: {reason}"),
-            Source::Ram => write!(f, "running from RAM, everything is lost at power-off: {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Check(device) => write!(f, "check {device}"),
-            Self::Mount { source, target, fstype, options } => {
-                write!(f, "mount {source} on {} type {fstype} ({options})", target.display())
-            }
-            Self::Dir(path, mode) => write!(f, "dir {} {mode:04o}", path.display()),
-            Self::FreshDir(path, mode) => write!(f, "fresh dir {} {mode:04o}", path.display()),
-            Self::Link(target, link) => write!(f, "link {} -> {}", link.display(), target.display()),
-            Self::Record => f.write_str("record"),
-        }
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.findings().iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{}", self.store.summary)?;
-        self.store.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
+        self.store.steps.iter().chain(&self.swap).try_for_each(|step| writeln!(f, "  {step}"))
     }
 }
 

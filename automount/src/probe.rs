@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use b2d_sys::contract::MAGIC;
 
+use crate::archive;
+use crate::mbr;
 use crate::model::{Content, Signature};
 use crate::superblock;
 
@@ -20,7 +22,6 @@ const RAID_MAGIC: [u8; 4] = 0xa92b_4efc_u32.to_le_bytes();
 /// Signatures at fixed places. Source: util-linux `libblkid/src/superblocks`.
 const SIGNATURES: &[(Signature, usize, &[u8])] = &[
     (Signature::Luks, 0, b"LUKS\xba\xbe"),
-    (Signature::Xfs, 0, b"XFSB"),
     (Signature::Squashfs, 0, b"hsqs"),
     (Signature::Raid, 0, &RAID_MAGIC),
     (Signature::Ntfs, 3, b"NTFS    "),
@@ -48,7 +49,8 @@ const SIGNATURES: &[(Signature, usize, &[u8])] = &[
 pub fn probe(device: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Content> {
     let head = read_up_to(device, 0, HEAD_BYTES)?;
     if head.starts_with(MAGIC.as_bytes()) {
-        return Ok(Content::Magic);
+        let bytes = read_up_to(device, 0, archive::LIMIT_BYTES as u64)?;
+        return Ok(Content::Magic(archive::measure(&bytes)));
     }
     let mut found: Vec<Signature> =
         SIGNATURES.iter().filter(|(_, at, bytes)| bytes_at(&head, *at, bytes)).map(|row| row.0).collect();
@@ -56,18 +58,26 @@ pub fn probe(device: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Con
     found.extend(ext.as_ref().map(|ext| ext.signature));
     let btrfs = superblock::btrfs(&head);
     found.extend(btrfs.as_ref().map(|_| Signature::Btrfs));
+    let xfs = superblock::xfs(&head);
+    found.extend(xfs.as_ref().map(|_| Signature::Xfs));
     if has_raid_at_end(device, size_bytes)? {
         found.push(Signature::Raid);
     }
     if has_zfs(device)? {
         found.push(Signature::Zfs);
     }
+    // FAT and NTFS have the same mark, and GPT the same table as a guard.
+    if found.is_empty() && mbr::is_marked(&head) {
+        found.push(Signature::Mbr);
+    }
     found.sort();
     found.dedup();
-    Ok(match (found.as_slice(), ext, btrfs) {
-        ([], ..) => Content::Unknown,
-        ([Signature::Ext], Some(ext), _) => Content::Filesystem(ext.filesystem),
-        ([Signature::Btrfs], _, Some(filesystem)) => Content::Filesystem(filesystem),
+    let filesystem = ext.map(|ext| ext.filesystem).or(btrfs).or(xfs);
+    Ok(match (found.as_slice(), filesystem) {
+        ([], _) => Content::Unknown,
+        ([Signature::Ext | Signature::Btrfs | Signature::Xfs], Some(filesystem)) => {
+            Content::Filesystem(filesystem)
+        }
         ([one], ..) => Content::Foreign(*one),
         _ => Content::Ambiguous(found),
     })

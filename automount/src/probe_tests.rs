@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::model::{Filesystem, FilesystemKind};
+use crate::model::{Archive, Filesystem, FilesystemKind};
 
 const MIB: usize = 1 << 20;
 
@@ -40,7 +40,8 @@ fn ext(label: &[u8], state: u16, features: (u32, u32, u32)) -> Vec<u8> {
 
 fn filesystem(kind: FilesystemKind, label: &str, is_dirty: bool) -> Content {
     let uuid = "10111213-1415-1617-1819-1a1b1c1d1e1f".to_owned();
-    Content::Filesystem(Filesystem { kind, label: label.to_owned(), uuid, is_dirty })
+    let size_bytes = if kind == FilesystemKind::Btrfs { 5 << 30 } else { 4 << 20 };
+    Content::Filesystem(Filesystem { kind, label: label.to_owned(), uuid, is_dirty, size_bytes })
 }
 
 #[test]
@@ -71,10 +72,38 @@ fn implausible_superblock_is_no_file_system() {
 fn btrfs_label_and_uuid_are_read() {
     let bytes = image(&[
         (65536 + 64, b"_BHRfS_M"),
+        (65536 + 112, &(5_u64 << 30).to_le_bytes()),
         (65536 + 299, b"boot2docker-data"),
         (65536 + 32, &std::array::from_fn::<u8, 16, _>(|at| 0x10 + at as u8)),
     ]);
     assert_eq!(probed(bytes), filesystem(FilesystemKind::Btrfs, "boot2docker-data", false));
+}
+
+#[test]
+fn xfs_is_read_with_its_short_label() {
+    let bytes = image(&[
+        (0, b"XFSB"),
+        (4, &4096_u32.to_be_bytes()),
+        (8, &1024_u64.to_be_bytes()),
+        (32, &std::array::from_fn::<u8, 16, _>(|at| 0x10 + at as u8)),
+        (108, b"boot2docker-"),
+    ]);
+    assert_eq!(probed(bytes), filesystem(FilesystemKind::Xfs, "boot2docker-", false));
+}
+
+#[test]
+fn large_ext4_is_counted_in_64_bits() {
+    let mut bytes = ext(b"", 1, (0x3c, 0x2c2, 0x46b));
+    bytes[1024 + 336] = 2;
+    let Content::Filesystem(filesystem) = probed(bytes) else { panic!("it is an ext4") };
+    assert_eq!(filesystem.size_bytes, ((2 << 32) + 1024) * 4096);
+}
+
+#[test]
+fn boot_sector_alone_is_a_signature_but_a_file_system_counts_more() {
+    assert_eq!(probed(image(&[(510, &[0x55, 0xaa])])), Content::Foreign(Signature::Mbr));
+    let fat = image(&[(510, &[0x55, 0xaa]), (82, b"FAT32   ")]);
+    assert_eq!(probed(fat), Content::Foreign(Signature::Fat));
 }
 
 #[test]
@@ -99,7 +128,7 @@ fn half_of_a_mirror_is_no_file_system() {
 
 #[test]
 fn magic_counts_at_the_first_byte_only() {
-    assert_eq!(probed(image(&[(0, MAGIC.as_bytes())])), Content::Magic);
+    assert_eq!(probed(image(&[(0, MAGIC.as_bytes())])), Content::Magic(Archive::None));
     assert_eq!(probed(image(&[(1, MAGIC.as_bytes())])), Content::Unknown);
 }
 

@@ -9,7 +9,8 @@ use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::uevents::UeventSocket;
 
 use crate::choice::is_found;
-use crate::facts::{self, Facts};
+use crate::facts::{self, Asked, Facts};
+use crate::look::look_into_btrfs;
 use crate::patience::patience;
 use crate::wanted::Wanted;
 
@@ -17,26 +18,33 @@ use crate::wanted::Wanted;
 ///
 /// # Errors
 /// When sysfs or the mount table cannot be read.
-pub fn search(root: &Path, wanted: Wanted) -> Result<Facts> {
+pub fn search(root: &Path, asked: Asked) -> Result<Facts> {
     // Opened first: an event between reading and waiting must not be lost.
     let events =
         UeventSocket::open().inspect_err(|error| log::warn!("not waiting for late disks: {error:#}")).ok();
     let start = Instant::now();
+    let mut facts = Facts {
+        devices: Vec::new(),
+        is_virtual: facts::read_is_virtual(root),
+        memory_bytes: facts::read_memory_bytes(root),
+        asked,
+    };
     loop {
-        let devices = facts::read_devices(root)?;
-        let is_over = wanted == Wanted::Nothing || is_found(&devices, &wanted);
+        facts.devices = facts::read_devices(root)?;
+        let is_over = facts.asked.wanted == Wanted::Nothing || is_found(&facts);
         let limit = patience(is_over, facts::read_arriving(root)?, start.elapsed());
-        let Some(events) = events.as_ref().filter(|_| !limit.is_zero()) else {
-            return Ok(Facts { devices, wanted });
-        };
-        log::debug!("no disk with {wanted} yet, waiting up to {limit:?} for a device event");
+        let Some(events) = events.as_ref().filter(|_| !limit.is_zero()) else { break };
+        log::debug!("no disk with {} yet, waiting up to {limit:?} for a device event", facts.asked.wanted);
         if !wait_for_event(events, limit)? {
-            log::debug!("no disk with {wanted} after {:?}", start.elapsed());
-            return Ok(Facts { devices, wanted });
+            log::debug!("no disk with {} after {:?}", facts.asked.wanted, start.elapsed());
+            break;
         }
     }
+    if !is_found(&facts) {
+        facts.devices.iter_mut().for_each(look_into_btrfs);
+    }
+    Ok(facts)
 }
-
 /// Returns false if `limit` passed without an event that may be about a disk.
 fn wait_for_event(events: &UeventSocket, limit: Duration) -> Result<bool> {
     let end = Instant::now() + limit;

@@ -12,6 +12,7 @@ const BTRFS_MAGIC: &[u8] = b"_BHRfS_M";
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
+const INCOMPAT_64BIT: u32 = 0x80;
 /// All an ext3 may have: filetype, recover, meta_bg.
 const INCOMPAT_OF_EXT3: u32 = 0x2 | INCOMPAT_RECOVER | 0x10;
 /// All an ext3 may have: sparse_super, large_file, btree_dir.
@@ -21,6 +22,11 @@ const STATE_CLEAN: u16 = 1;
 const STATE_ERRORS: u16 = 2;
 /// Block sizes run from 1 KiB to 64 KiB: the size is 1024 shifted by 0 to 6.
 const LARGEST_BLOCK_SHIFT: u32 = 6;
+
+/// Place of the label in an XFS superblock, and its length: too short for the data disk's.
+const XFS_LABEL: std::ops::Range<usize> = 108..120;
+/// An XFS superblock fits into the smallest sector.
+const XFS_BYTES: usize = 512;
 
 /// An ext superblock: a file system, or the journal of one elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +56,16 @@ pub fn ext(head: &[u8]) -> Option<Ext> {
     let state = u16_at(block, 58);
     let is_dirty = state & STATE_CLEAN == 0 || state & STATE_ERRORS != 0 || incompat & INCOMPAT_RECOVER != 0;
     let signature = if incompat & INCOMPAT_JOURNAL_DEV == 0 { Signature::Ext } else { Signature::ExtJournal };
-    let filesystem =
-        Filesystem { kind, label: text(&block[120..136]), uuid: uuid(&block[104..120]), is_dirty };
+    // With the feature 64bit the upper half is valid, and zero on any disk below 16 TiB.
+    let upper = if incompat & INCOMPAT_64BIT == 0 { 0 } else { u32_at(block, 336) };
+    let blocks = u64::from(u32_at(block, 4)) | u64::from(upper) << 32;
+    let filesystem = Filesystem {
+        kind,
+        label: text(&block[120..136]),
+        uuid: uuid(&block[104..120]),
+        is_dirty,
+        size_bytes: blocks.saturating_mul(1024 << u32_at(block, 24)),
+    };
     Some(Ext { signature, filesystem })
 }
 
@@ -65,6 +79,23 @@ pub fn btrfs(head: &[u8]) -> Option<Filesystem> {
         label: text(&block[299..299 + 256]),
         uuid: uuid(&block[32..48]),
         is_dirty: false,
+        size_bytes: u64_at(block, 112),
+    })
+}
+
+/// Returns the XFS file system whose superblock is in the first bytes of a device.
+///
+/// Source: Linux `fs/xfs/libxfs/xfs_format.h`, `struct xfs_dsb`.
+pub fn xfs(head: &[u8]) -> Option<Filesystem> {
+    let block = head.get(..XFS_BYTES).filter(|block| block.starts_with(b"XFSB"))?;
+    let be32 = |at: usize| u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let blocks = u64::from(be32(8)) << 32 | u64::from(be32(12));
+    Some(Filesystem {
+        kind: FilesystemKind::Xfs,
+        label: text(&block[XFS_LABEL]),
+        uuid: uuid(&block[32..48]),
+        is_dirty: false,
+        size_bytes: blocks.saturating_mul(be32(4).into()),
     })
 }
 
@@ -74,6 +105,10 @@ fn u16_at(block: &[u8], at: usize) -> u16 {
 
 fn u32_at(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+fn u64_at(block: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(block, at)) | u64::from(u32_at(block, at + 4)) << 32
 }
 
 /// Returns the text before the first NUL.

@@ -7,6 +7,14 @@ use thiserror::Error;
 
 use crate::model::{Device, Filesystem};
 
+/// Labels of disks that boot2docker adopted before it had a label of its own: none, and the first one it had, in 2013.
+const OLD_LABELS: [&str; 2] = ["", "boot2docker"];
+
+/// Tells whether a file system with this label may be the data disk if what lies inside says so.
+pub fn is_old_label(label: &str) -> bool {
+    OLD_LABELS.contains(&label)
+}
+
 /// How the data disk is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -46,6 +54,16 @@ impl Wanted {
             .or_else(|| prefixed("/dev/").map(Self::Node))
             .or_else(|| (value == "none").then_some(Self::Nothing))
             .ok_or_else(|| WantedError { value: value.to_owned() })
+    }
+
+    /// Tells whether nobody asked for a particular disk.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Tells whether the disk `device`, which holds no file system, is the one asked for.
+    pub fn names(&self, device: &Device) -> bool {
+        matches!(self, Self::Node(name) if *name == device.name)
     }
 
     /// Tells whether `device`, which holds `filesystem`, is the one asked for.

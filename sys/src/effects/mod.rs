@@ -1,6 +1,7 @@
 //! Everything that changes or reads the machine: commands, files, mounts, devices, processes, power.
 //! Plans never import this module.
 
+pub mod btrfs;
 pub mod clock;
 pub mod cmd;
 pub mod console;
@@ -14,6 +15,7 @@ pub mod link;
 pub mod local;
 pub mod loopdev;
 pub mod mount;
+pub mod partition;
 pub mod poll;
 pub mod process;
 pub mod reboot;

@@ -74,6 +74,16 @@ pub fn table() -> Result<Vec<MountEntry>> {
     Ok(mountinfo::parse(&text)?)
 }
 
+/// Returns how much of the file system at `path` is in use, in percent of what anybody could use.
+///
+/// # Errors
+/// When there is nothing at `path`.
+pub fn percent_used(path: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(path).with_context(|| format!("asking how full {} is", path.display()))?;
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    Ok((used * 100).checked_div(used + stat.f_bavail).unwrap_or(0))
+}
+
 fn raw(source: &Path, target: &Path, fstype: &str, flags: MountFlags, data: &str) -> io::Result<()> {
     Mount::builder().fstype(fstype).flags(flags).data(data).mount(source, target).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Swap space, as far as giving it up.
+//! Swap space: switching it on, giving it up.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -6,6 +6,30 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result};
+
+/// "The priority is given." Source: swapon(2).
+const PREFER: libc::c_int = 0x8000;
+/// "Discard freed pages." Source: swapon(2).
+const DISCARD: libc::c_int = 0x10000;
+/// The bits that hold the priority.
+const PRIORITY_MASK: libc::c_int = 0x7fff;
+
+/// Lets the kernel swap to `device`; of several, the one with the highest priority is filled first.
+///
+/// # Errors
+/// When there is no swap signature, or it is in use already.
+pub fn on(device: &Path, priority: u16) -> Result<()> {
+    switch_on(device, priority).with_context(|| format!("switching swap on {} on", device.display()))
+}
+
+#[expect(unsafe_code, reason = "rustix has no swap calls")]
+fn switch_on(device: &Path, priority: u16) -> io::Result<()> {
+    let path = CString::new(device.as_os_str().as_bytes())?;
+    let flags = PREFER | DISCARD | (libc::c_int::from(priority) & PRIORITY_MASK);
+    // SAFETY: `path` is a NUL-terminated string that outlives the call, which keeps no reference to it.
+    let result = unsafe { libc::swapon(path.as_ptr(), flags) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
 
 /// Reads what the kernel swaps to, below `root`.
 ///
@@ -44,5 +68,11 @@ mod tests {
             "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 1 0 -2\n/mnt/sda1/swap file 1 0 -3\n";
         fs::write(dir.path().join("proc/swaps"), text).unwrap();
         assert_eq!(areas(dir.path()).unwrap(), ["/dev/sda2", "/mnt/sda1/swap"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn an_absent_device_is_named() {
+        let error = on(Path::new("/no/such/swap"), 1).unwrap_err();
+        assert_eq!(error.to_string(), "switching swap on /no/such/swap on");
     }
 }
