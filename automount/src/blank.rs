@@ -7,7 +7,10 @@ const END_BYTES: u64 = 1 << 20;
 /// Places between the ends, spread evenly.
 const SAMPLES: u64 = 64;
 /// Read at each of those places.
-const SAMPLE_BYTES: u64 = 4096;
+const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// The largest sectors there are.
+const SECTOR_BYTES: u64 = 4096;
 
 /// Tells whether the first and last MiB of `device` and 64 samples between hold zeros only.
 ///
@@ -31,9 +34,9 @@ fn places(size_bytes: u64) -> Vec<(u64, u64)> {
     let end = END_BYTES.min(size_bytes);
     let mut places = vec![(0, end), (size_bytes - end, end)];
     let step = size_bytes / (SAMPLES + 1);
-    // Whole sectors, whatever their size.
+    // Whole sectors, whatever their size; on a small disk the samples touch each other.
     places.extend(
-        (1..=SAMPLES).map(|index| (index * step / SAMPLE_BYTES * SAMPLE_BYTES, SAMPLE_BYTES.min(end))),
+        (1..=SAMPLES).map(|index| (index * step / SECTOR_BYTES * SECTOR_BYTES, SAMPLE_BYTES.min(end))),
     );
     places.retain(|&(at, count)| at + count <= size_bytes);
     places
@@ -53,7 +56,7 @@ mod tests {
             ("zeros", None, true),
             ("first byte", Some(0), false),
             ("end of the first MiB", Some((1 << 20) - 1), false),
-            ("sample", Some(sample + 4095), false),
+            ("sample", Some(sample + 65_535), false),
             ("start of the last MiB", Some(size - (1 << 20)), false),
             ("last byte", Some(size - 1), false),
         ];

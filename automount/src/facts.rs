@@ -166,17 +166,11 @@ impl<'a> Disk<'a> {
         if !is_disk || is_firmware || attribute(dir, "hidden") == "1" {
             return None;
         }
-        let [mut model, mut serial] = [String::new(), String::new()];
-        for (value, files) in [
-            (&mut model, ["device/model", "device/name", "device/vendor"]),
-            (&mut serial, ["serial", "device/serial", "device/wwid"]),
-        ] {
-            for file in files {
-                if value.is_empty() {
-                    *value = attribute(dir, file);
-                }
-            }
-        }
+        let first_of = |files: &[&str]| {
+            files.iter().map(|file| attribute(dir, file)).find(|value| !value.is_empty()).unwrap_or_default()
+        };
+        let model = first_of(&["device/model", "device/name"]);
+        let serial = first_of(&["serial", "device/serial", "device/vpd_pg80", "device/wwid"]);
         let sector_bytes = attribute(dir, "queue/logical_block_size").parse().unwrap_or(SECTOR_BYTES);
         Some(Self {
             root,

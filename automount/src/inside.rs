@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read};
 
+use crate::superblock;
 use crate::window::Window;
 
 /// Folders and files that tell a system's own disk from one that only holds data.
@@ -46,15 +47,23 @@ impl Ext4Read for Window {
 
 /// Looks into the ext file system in `window`. A journal is replayed in memory only.
 pub fn look_into_ext(window: Window) -> Inside {
-    look_into(Box::new(window))
+    let length = window.length();
+    look_into(Box::new(window), length)
 }
 
 /// Looks into the ext file system in these bytes.
 pub fn look_into_bytes(bytes: Vec<u8>) -> Inside {
-    look_into(Box::new(bytes))
+    let length = bytes.len() as u64;
+    look_into(Box::new(bytes), length)
 }
 
-fn look_into(reader: Box<dyn Ext4Read>) -> Inside {
+fn look_into(mut reader: Box<dyn Ext4Read>, length: u64) -> Inside {
+    let mut head = [0; superblock::EXT_END];
+    let is_readable = reader.read(0, &mut head).is_ok();
+    // The reader allocates what the superblock says, and running out of memory ends the program.
+    if !is_readable || !superblock::is_ext_credible(&head, length) {
+        return Inside::Unreadable("its superblock does not fit the device".to_owned());
+    }
     let look = || -> Result<Inside, Ext4Error> {
         let filesystem = Ext4::load(reader)?;
         let mut names = Vec::new();
@@ -119,6 +128,18 @@ mod tests {
         for (name, folders, expected) in rows {
             assert_eq!(with(folders), Inside::Seen(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn superblock_that_promises_too_much_is_not_believed() {
+        // Found by fuzzing: four billion groups, for which the reader wanted 25 GB of memory.
+        let mut bytes = vec![0; 1 << 16];
+        let fields: [(usize, u32); 6] = [(0, 16), (4, u32::MAX), (24, 0), (32, 256), (40, 8), (56, 0xef53)];
+        for (at, value) in fields {
+            bytes[1024 + at..1028 + at].copy_from_slice(&value.to_le_bytes());
+        }
+        let expected = Inside::Unreadable("its superblock does not fit the device".into());
+        assert_eq!(look_into_bytes(bytes), expected);
     }
 
     #[test]

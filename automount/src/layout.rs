@@ -24,16 +24,17 @@ pub fn steps(mountpoint: &Path, is_old: bool) -> Vec<Step> {
         false => (below(DOCKER_DIR), below(STATE_DIR)),
     };
     let tmp = mountpoint.join("tmp");
+    let mut steps = Vec::new();
     // First what frees space: on a full disk there is no room for a new directory.
-    let mut steps = vec![Step::EmptyTmp(tmp.clone(), TMP_MODE)];
+    steps.extend((!is_old).then(|| Step::EmptyTmp(tmp.clone(), TMP_MODE)));
     steps.extend((!is_old).then(|| Step::Dir(docker.clone(), DOCKER_MODE)));
     for path in [state.clone(), state.join("etc"), state.join("log")] {
         steps.push(Step::Dir(path, OPEN_MODE));
     }
     steps.push(Step::Link(docker, DOCKER_DIR.into()));
-    // Below Docker's root it would be a link into itself if its own link came second.
     steps.push(Step::Link(state, PathBuf::from(STATE_DIR)));
-    steps.push(Step::LinkTmp(tmp, "/tmp".into()));
+    // Docker closes its root to everybody else: below an old disk's, nobody could write to /tmp.
+    steps.extend((!is_old).then(|| Step::LinkTmp(tmp, "/tmp".into())));
     steps.push(Step::Record);
     steps
 }

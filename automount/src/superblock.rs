@@ -4,6 +4,8 @@ use crate::model::{Filesystem, FilesystemKind, Signature};
 
 /// Place of an ext superblock.
 const EXT_AT: usize = 1024;
+/// The byte after it.
+pub const EXT_END: usize = 2048;
 /// Place of a btrfs superblock.
 pub const BTRFS_AT: usize = 64 << 10;
 const BTRFS_MAGIC: &[u8] = b"_BHRfS_M";
@@ -20,6 +22,8 @@ const RO_COMPAT_OF_EXT3: u32 = 0x1 | 0x2 | 0x4;
 /// State bit "was unmounted cleanly"; state bit "errors were seen".
 const STATE_CLEAN: u16 = 1;
 const STATE_ERRORS: u16 = 2;
+/// A file system of 128 TiB has so many groups of blocks.
+const MOST_GROUPS: u64 = 1 << 20;
 /// Block sizes run from 1 KiB to 64 KiB: the size is 1024 shifted by 0 to 6.
 const LARGEST_BLOCK_SHIFT: u32 = 6;
 
@@ -67,6 +71,20 @@ pub fn ext(head: &[u8]) -> Option<Ext> {
         size_bytes: blocks.saturating_mul(1024 << u32_at(block, 24)),
     };
     Some(Ext { signature, filesystem })
+}
+
+/// Tells whether the ext superblock in these first bytes describes a file system that a device of `size_bytes` can hold.
+pub fn is_ext_credible(head: &[u8], size_bytes: u64) -> bool {
+    let (Some(ext), Some(block)) = (ext(head), head.get(EXT_AT..EXT_END)) else { return false };
+    let block_bytes = 1024_u64 << u32_at(block, 24);
+    // A group has a bitmap of one block, and at least 256 blocks. Source: e2fsprogs misc/mke2fs.c, option -g.
+    let group_blocks = u64::from(u32_at(block, 32));
+    let is_group = (256..=8 * block_bytes).contains(&group_blocks);
+    let filesystem_bytes = ext.filesystem.size_bytes;
+    is_group
+        && filesystem_bytes <= size_bytes
+        && filesystem_bytes / (block_bytes * group_blocks) < MOST_GROUPS
+        && u64::from(u32_at(block, 40)) <= 8 * block_bytes
 }
 
 /// Returns the btrfs file system whose superblock is in the first bytes of a device.

@@ -37,13 +37,21 @@ pub fn has_descendant(dir: &Path, name: &str, depth: usize) -> Result<bool> {
 }
 
 /// Returns a sysfs attribute with single blanks between its words; empty if it does not exist or has no value now.
+///
+/// What is not printable is dropped: a SCSI disk's serial number comes with a binary header.
 pub fn attribute(dir: &Path, name: &str) -> String {
     let path = dir.join(name);
     let bytes = read_optional(&path).unwrap_or_else(|error| {
         log::debug!("reading {}: {error}", path.display());
         None
     });
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).split_whitespace().collect::<Vec<_>>().join(" ")
+    let text: String = bytes
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+        .map(char::from)
+        .collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the last part of a path; empty if it is no text.

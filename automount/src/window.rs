@@ -18,6 +18,11 @@ impl Window {
         Self { file, start, length, at: 0 }
     }
 
+    /// Returns how many bytes there are to read.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Returns another window into the same file; `start` counts from this window's start.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub struct Machine {
     pub cpus: u32,
     /// What executes the guest's instructions.
     pub accelerator: Accelerator,
+    /// Whether the processor denies that there is a hypervisor, as a PC's does.
+    pub is_bare_metal: bool,
     /// What runs before the boot loader; decides the chipset as well.
     pub firmware: Firmware,
     /// What the firmware starts.
@@ -78,6 +80,8 @@ pub struct Disk {
     pub bus: Bus,
     /// Serial number the guest reads; at most 20 bytes survive on every bus.
     pub serial: String,
+    /// Whether the guest's writes are refused.
+    pub is_read_only: bool,
 }
 
 /// The controller of a disk, and so its name in the guest.

@@ -9,6 +9,8 @@ use thiserror::Error;
 
 /// Docker Machine's archive is 5 KiB; boot2docker kept 4 KiB of it.
 pub const LIMIT_BYTES: usize = 1 << 20;
+/// What boot2docker kept of an archive until 2020, whatever it was cut in the middle of.
+pub const KEPT_BYTES: usize = 4096;
 /// No set-uid bits, and no write permission for others: sshd refuses keys others can write.
 const MODE_MASK: u32 = 0o755;
 
@@ -28,8 +30,8 @@ pub struct Member {
 pub struct Userdata {
     /// Members in the archive's order, without the one that carries the magic.
     pub members: Vec<Member>,
-    /// The archive ends within a member, which is left out. boot2docker kept only the first 4096 bytes, so
-    /// the second copy of a long key is often cut.
+    /// The archive ends within a member, which is left out. boot2docker kept only the first [`KEPT_BYTES`], so
+    /// the second copy of a long key is often cut. Any other archive that ends early was damaged and is refused.
     pub is_cut: bool,
 }
 
@@ -51,6 +53,9 @@ pub enum UserdataError {
         /// The path as written.
         path: PathBuf,
     },
+    /// It ends within a member.
+    #[error("it ends in the middle of a file")]
+    Cut,
     /// It is no tar archive.
     #[error("not a tar archive: {what}")]
     Format {
@@ -73,7 +78,7 @@ pub fn read(bytes: &[u8]) -> Result<Userdata, UserdataError> {
         let mut entry = match entry {
             Ok(entry) => entry,
             // The end of the bytes within a header, or zeros cut short: all before it is whole.
-            Err(_) if !userdata.members.is_empty() => return Ok(Userdata { is_cut: true, ..userdata }),
+            Err(_) if !userdata.members.is_empty() => return cut(userdata, bytes),
             Err(error) => return Err(format_error(error)),
         };
         let path = entry.path().map_err(format_error)?.into_owned();
@@ -87,8 +92,7 @@ pub fn read(bytes: &[u8]) -> Result<Userdata, UserdataError> {
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(format_error)?;
         if !is_dir && (content.len() as u64) < size {
-            userdata.is_cut = true;
-            return Ok(userdata);
+            return cut(userdata, bytes);
         }
         let path = below_home(&path)?;
         if !path.as_os_str().is_empty() && path != Path::new(MAGIC) {
@@ -96,6 +100,15 @@ pub fn read(bytes: &[u8]) -> Result<Userdata, UserdataError> {
         }
     }
     Ok(userdata)
+}
+
+/// Returns the whole members of an archive that boot2docker cut.
+fn cut(userdata: Userdata, bytes: &[u8]) -> Result<Userdata, UserdataError> {
+    if bytes.len() == KEPT_BYTES {
+        Ok(Userdata { is_cut: true, ..userdata })
+    } else {
+        Err(UserdataError::Cut)
+    }
 }
 
 /// Returns the path without `.` parts; empty for the home itself.

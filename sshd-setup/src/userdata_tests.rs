@@ -52,9 +52,21 @@ fn archive_cut_at_4096_bytes_gives_its_whole_members() {
     ];
     for (name, key_bytes, members, is_cut) in rows {
         let mut bytes = machine(&vec![b'k'; key_bytes]);
-        bytes.truncate(4096);
+        bytes.truncate(KEPT_BYTES);
         let userdata = read(&bytes).unwrap();
         assert_eq!((userdata.members.len(), userdata.is_cut), (members, is_cut), "{name}");
+    }
+}
+
+#[test]
+fn archive_cut_anywhere_else_is_refused_whole() {
+    let whole = machine(&[b'k'; 700]);
+    for length in [1100, 2000, 3000, 4095, 4097] {
+        let result = read(&whole[..length]);
+        assert!(
+            matches!(result, Err(UserdataError::Cut | UserdataError::Format { .. })),
+            "{length}: {result:?}"
+        );
     }
 }
 
@@ -93,7 +105,7 @@ fn size_beyond_the_archive_is_a_cut_not_a_hang() {
     header.set_size(u64::from(u32::MAX));
     header.set_mode(0o644);
     header.set_cksum();
-    assert_eq!(read(header.as_bytes()), Ok(Userdata { members: vec![], is_cut: true }));
+    assert_eq!(read(header.as_bytes()), Err(UserdataError::Cut));
 }
 
 #[test]

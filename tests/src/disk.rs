@@ -1,7 +1,7 @@
 //! Disk images: raw, sparse, with a data file system on the whole disk or on a partition.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,7 @@ use b2d_sys::contract::DATA_LABEL;
 use gpt::GptConfig;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types;
+use sha2::{Digest, Sha256};
 
 use crate::{Deadline, Lab, child};
 
@@ -33,6 +34,9 @@ const BYTES_PER_INODE: &str = "8192";
 /// Size of a block of the file systems made here.
 const BLOCK_BYTES: u64 = 4096;
 
+/// Read or written at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
 /// Making or checking a file system takes a second or two.
 const TOOL_LIMIT: Duration = Duration::from_secs(120);
 
@@ -46,6 +50,13 @@ pub enum Layout {
     WholeDisk,
     /// On the only partition of a GPT.
     Partition,
+    /// Wherever the guest has put it.
+    At {
+        /// Unit: bytes.
+        start: u64,
+        /// Unit: bytes.
+        length: u64,
+    },
 }
 
 /// A raw disk image in the folder of a test.
@@ -76,6 +87,16 @@ impl Image {
         Self::data_with(lab, name, layout, &[])
     }
 
+    /// Makes a disk with an ext4 file system over all of it, with this label and `files` as [`Image::data_with`].
+    ///
+    /// # Errors
+    /// When the files cannot be made or formatted.
+    pub fn ext4(lab: &Lab, name: &str, label: &str, files: &[(&str, &[u8])]) -> Result<Self> {
+        let image = Self::blank(lab, name)?;
+        image.format(lab, label, files)?;
+        Ok(image)
+    }
+
     /// Makes a disk with a data file system that holds `files`: paths from its root, such as
     /// `var/lib/boot2docker/profile`, and their content.
     ///
@@ -86,7 +107,7 @@ impl Image {
         if layout == Layout::Partition {
             image.partition().with_context(|| format!("partitioning {}", image.path.display()))?;
         }
-        image.format(lab, files)?;
+        image.format(lab, DATA_LABEL, files)?;
         Ok(image)
     }
 
@@ -100,6 +121,137 @@ impl Image {
         cp.arg("--sparse=always").arg(&self.path).arg(&path);
         child::run_ok(cp, b"", Deadline::host(COPY_LIMIT))?;
         Ok(Self { path, layout: self.layout })
+    }
+
+    /// Makes a disk of `size_bytes` bytes that holds `parts`, bytes with their places, and zeros between.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn with_bytes(lab: &Lab, name: &str, size_bytes: u64, parts: &[(u64, &[u8])]) -> Result<Self> {
+        let image = Self::blank(lab, name)?;
+        image.resize(size_bytes)?;
+        let file = image.open()?;
+        for (at, bytes) in parts {
+            file.write_all_at(bytes, *at).with_context(|| format!("writing {}", image.path.display()))?;
+        }
+        Ok(image)
+    }
+
+    /// Makes a disk from a compressed image of this project, with `size_bytes` bytes in all.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn from_fixture(lab: &Lab, name: &str, fixture: &str, size_bytes: u64) -> Result<Self> {
+        let image = Self::blank(lab, name)?;
+        image.resize(size_bytes)?;
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
+        let unpack = || -> io::Result<()> {
+            let mut content = zstd::Decoder::new(File::open(&packed)?)?;
+            let (file, mut at) = (File::options().write(true).open(&image.path)?, 0);
+            let mut chunk = vec![0; CHUNK_BYTES];
+            loop {
+                let count = content.read(&mut chunk)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                // Zeros are there already; not writing them keeps the file sparse.
+                if chunk[..count].iter().any(|&byte| byte != 0) {
+                    file.write_all_at(&chunk[..count], at)?;
+                }
+                at += count as u64;
+            }
+        };
+        unpack().with_context(|| format!("unpacking {}", packed.display()))?;
+        Ok(image)
+    }
+
+    /// Returns the disk at `path`, whatever it holds, which was formatted by the guest or will be: data on the first
+    /// partition of its GPT.
+    ///
+    /// # Errors
+    /// When there is no such partition.
+    pub fn formatted(path: &Path) -> Result<Self> {
+        let table = GptConfig::new()
+            .open(path)
+            .with_context(|| format!("reading the table of {}", path.display()))?;
+        let data = table.partitions().get(&1).context("finding partition 1")?;
+        let (start, length) =
+            (data.first_lba * SECTOR_BYTES, (data.last_lba - data.first_lba + 1) * SECTOR_BYTES);
+        Ok(Self { path: path.to_path_buf(), layout: Layout::At { start, length } })
+    }
+
+    /// Gives the disk another size; what is beyond it is gone, what is new is zeros.
+    ///
+    /// # Errors
+    /// When the file cannot be changed.
+    pub fn resize(&self, size_bytes: u64) -> Result<()> {
+        let resized = self.open()?.set_len(size_bytes);
+        resized.with_context(|| format!("resizing {}", self.path.display()))
+    }
+
+    /// Returns the SHA-256 of all bytes of the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn hash(&self) -> Result<String> {
+        let (mut file, mut hash) = (self.open()?, Sha256::new());
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let count = file.read(&mut chunk).with_context(|| format!("reading {}", self.path.display()))?;
+            if count == 0 {
+                return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            }
+            hash.update(&chunk[..count]);
+        }
+    }
+
+    /// Copies the data file system alone to `path`, without its zeros.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn copy_data(&self, path: &Path) -> Result<Self> {
+        let copy = || -> io::Result<()> {
+            let (from, to) = (File::open(&self.path)?, File::create(path)?);
+            to.set_len(self.length())?;
+            let mut chunk = vec![0; CHUNK_BYTES];
+            for at in (0..self.length()).step_by(CHUNK_BYTES) {
+                let count = usize::try_from(self.length() - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                from.read_exact_at(&mut chunk[..count], self.start() + at)?;
+                if chunk[..count].iter().any(|&byte| byte != 0) {
+                    to.write_all_at(&chunk[..count], at)?;
+                }
+            }
+            Ok(())
+        };
+        copy().with_context(|| format!("copying {} to {}", self.path.display(), path.display()))?;
+        Ok(Self { path: path.to_path_buf(), layout: Layout::At { start: 0, length: self.length() } })
+    }
+
+    /// Repairs the file system as the guest does at its next boot, then checks all of it. It must be alone in its file:
+    /// e2fsck forgets an offset once it has replayed a journal.
+    ///
+    /// # Errors
+    /// When something is left that needs a decision by hand; the text holds what e2fsck found.
+    pub fn preen_and_check(&self, lab: &Lab) -> Result<()> {
+        ensure!(self.start() == 0, "checking {}: copy its data first", self.path.display());
+        for (options, allowed) in [("-p", &[0, 1, 2, 3][..]), ("-fn", &[0][..])] {
+            let mut e2fsck = lab.tools().program("e2fsck");
+            e2fsck.arg(options).arg(&self.path);
+            let output = child::run(e2fsck, b"", Deadline::host(TOOL_LIMIT))?;
+            let words = String::from_utf8_lossy(&output.stdout);
+            let is_fine = output.status.code().is_some_and(|code| allowed.contains(&code));
+            ensure!(is_fine, "e2fsck {options} {}: {}: {words}", self.path.display(), output.status);
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes` at `at`, as an accident or another program would.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn overwrite(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.open()?.write_all_at(bytes, at);
+        written.with_context(|| format!("writing {}", self.path.display()))
     }
 
     /// Returns the image file.
@@ -156,7 +308,7 @@ impl Image {
         Ok(())
     }
 
-    fn format(&self, lab: &Lab, files: &[(&str, &[u8])]) -> Result<()> {
+    fn format(&self, lab: &Lab, label: &str, files: &[(&str, &[u8])]) -> Result<()> {
         let content = tempfile::tempdir().context("creating a folder for the files of the disk")?;
         // mkfs.ext4 -d takes the root directory's permissions from it.
         fs::set_permissions(content.path(), Permissions::from_mode(0o755))
@@ -169,7 +321,7 @@ impl Image {
         }
         let mut mkfs = lab.tools().program("mkfs.ext4");
         mkfs.env("MKE2FS_CONFIG", lab.tools().path("/etc/mke2fs.conf"))
-            .args(["-q", "-F", "-L", DATA_LABEL, "-i", BYTES_PER_INODE, "-b", &BLOCK_BYTES.to_string()])
+            .args(["-q", "-F", "-L", label, "-i", BYTES_PER_INODE, "-b", &BLOCK_BYTES.to_string()])
             .args(["-E", &format!("root_owner=0:0,offset={}", self.start()), "-d"])
             .arg(content.path())
             .arg(&self.path)
@@ -181,6 +333,7 @@ impl Image {
         match self.layout {
             Layout::WholeDisk => 0,
             Layout::Partition => PARTITION_BYTES,
+            Layout::At { start, .. } => start,
         }
     }
 
@@ -188,6 +341,7 @@ impl Image {
         match self.layout {
             Layout::WholeDisk => IMAGE_BYTES,
             Layout::Partition => IMAGE_BYTES - PARTITION_BYTES - TABLE_BYTES,
+            Layout::At { length, .. } => length,
         }
     }
 

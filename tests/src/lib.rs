@@ -5,6 +5,7 @@
 //! `mkfs.ext4` come from the tools tree of `iso-builder`, so the host needs none of them; no test needs root or a
 //! network.
 
+pub mod archive;
 pub mod authority;
 pub mod child;
 pub mod console;
@@ -13,12 +14,15 @@ pub mod deadline;
 pub mod direct;
 pub mod disk;
 pub mod docker;
-
+pub mod foreign;
 pub mod lab;
+pub mod power_cuts;
 pub mod qemu;
 pub mod qmp;
+pub mod random;
 pub mod slot;
 pub mod ssh;
+pub mod userdata;
 pub mod vm;
 
 pub use deadline::Deadline;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SHUT_DOWN, SSH_READY};
 use iso_builder::qemu::{Boot, Bus, Disk, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::console::Console;
@@ -67,9 +68,26 @@ impl VmPlan {
 
     /// Adds a disk.
     #[must_use]
-    pub fn disk(mut self, image: &Image, bus: Bus) -> Self {
+    pub fn disk(self, image: &Image, bus: Bus) -> Self {
+        self.attach(image, bus, false)
+    }
+
+    /// Adds a disk that refuses writes.
+    #[must_use]
+    pub fn read_only_disk(self, image: &Image, bus: Bus) -> Self {
+        self.attach(image, bus, true)
+    }
+
+    fn attach(mut self, image: &Image, bus: Bus, is_read_only: bool) -> Self {
         let serial = format!("b2d-{}", self.machine.disks.len());
-        self.machine.disks.push(Disk { path: image.path().to_path_buf(), bus, serial });
+        self.machine.disks.push(Disk { path: image.path().to_path_buf(), bus, serial, is_read_only });
+        self
+    }
+
+    /// Lets the processor look like a PC's.
+    #[must_use]
+    pub fn bare_metal(mut self) -> Self {
+        self.machine.is_bare_metal = true;
         self
     }
 
@@ -149,6 +167,7 @@ impl Vm {
             memory_mib: MEMORY_MIB,
             cpus: 2,
             accelerator: accelerator(),
+            is_bare_metal: false,
             firmware: Firmware::Bios,
             boot: Boot::Cd(lab.iso()),
             disks: Vec::new(),
@@ -271,6 +290,19 @@ impl Vm {
         ensure!(status.success(), "awaiting the end of the machine: QEMU ended with {status}");
         self.has_ended = true;
         Ok(())
+    }
+
+    /// Takes the power away, and with it the machine.
+    pub fn cut_power(mut self) {
+        self.has_ended = true;
+    }
+
+    /// Pulls the plug of the disk that was added as number `index`, counted from 0.
+    ///
+    /// # Errors
+    /// When QEMU refuses: its controller knows no such thing.
+    pub fn unplug_disk(&mut self, index: usize) -> Result<()> {
+        self.qmp.execute("device_del", json!({ "id": format!("b2d-{index}") })).map(drop)
     }
 
     /// Asks a guest in which a test has failed for its logs, on the console: its network may be what failed.

@@ -10,7 +10,7 @@ use tests::authority::{Authority, Identity};
 use tests::disk::{Image, Layout};
 use tests::docker::{Certificates, Docker};
 use tests::ssh::{Ssh, make_rsa_key};
-use tests::{Lab, Vm};
+use tests::{Lab, Vm, userdata};
 
 /// How Machine learns that Docker listens; it looks for `:2376` followed by another colon.
 const LISTENING: &str = "if ! type netstat 1>/dev/null; then ss -tln; else netstat -tln; fi";
@@ -21,35 +21,12 @@ const PROFILE: &str = "EXTRA_ARGS='\n--label provider=virtualbox\n\n'\nCACERT=/v
     SERVERKEY=/var/lib/boot2docker/server-key.pem\nSERVERCERT=/var/lib/boot2docker/server.pem\n\n\
     export \"B2D_TEST=yes\"\n";
 
-/// Returns the archive that Machine puts at the start of a disk, and the guest keeps.
-fn userdata(public_key: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (path, kind, mode, content) in [
-        (
-            "boot2docker, please format-me",
-            tar::EntryType::Regular,
-            0o644,
-            &b"boot2docker, please format-me"[..],
-        ),
-        (".ssh", tar::EntryType::Directory, 0o700, b""),
-        (".ssh/authorized_keys", tar::EntryType::Regular, 0o644, public_key),
-        (".ssh/authorized_keys2", tar::EntryType::Regular, 0o644, public_key),
-    ] {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(content.len() as u64);
-        archive.append_data(&mut header, path, content)?;
-    }
-    Ok(archive.into_inner()?)
-}
-
 #[test]
 fn docker_machine_takes_the_machine_over() -> Result<()> {
     let lab = Lab::new("docker-machine")?;
     let key = make_rsa_key(lab.tools(), lab.folder())?;
-    let userdata = userdata(&fs::read(key.with_extension("pub"))?)?;
-    let files = [("var/lib/boot2docker/userdata.tar", &userdata[..])];
+    let archive = userdata::archive(&fs::read(key.with_extension("pub"))?)?;
+    let files = [("var/lib/boot2docker/userdata.tar", &archive[..])];
     let disk = Image::data_with(&lab, "data", Layout::Partition, &files)?;
     let mut vm = Vm::plan(&lab).with_host_only_network().disk(&disk, Bus::Ahci).start()?;
 

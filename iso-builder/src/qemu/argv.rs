@@ -40,9 +40,10 @@ impl Machine {
             Firmware::Uefi { .. } => "q35",
         };
         argv.add("-machine", chipset);
+        let hiding = if self.is_bare_metal { ",-hypervisor" } else { "" };
         match self.accelerator {
-            Accelerator::Kvm => argv.add("-accel", "kvm").add("-cpu", "host"),
-            Accelerator::Tcg => argv.add("-accel", "tcg,thread=multi").add("-cpu", "max"),
+            Accelerator::Kvm => argv.add("-accel", "kvm").add("-cpu", format!("host{hiding}")),
+            Accelerator::Tcg => argv.add("-accel", "tcg,thread=multi").add("-cpu", format!("max{hiding}")),
         };
         argv.add("-m", format!("{}M", self.memory_mib)).add("-smp", self.cpus.to_string());
         argv.add("-rtc", "base=utc").add("-vga", "std").add("-device", "virtio-rng-pci");
@@ -113,8 +114,10 @@ impl Machine {
 fn add_disk(argv: &mut Argv, index: usize, disk: &Disk) {
     let id = format!("disk{index}");
     // discard: space the guest trims is given back to the host's file system.
-    argv.add("-drive", drive(&id, "discard=unmap", &disk.path));
-    argv.add("-device", format!("{},serial={}", device(disk.bus, index, &id), disk.serial));
+    let extra = if disk.is_read_only { "readonly=on" } else { "discard=unmap" };
+    argv.add("-drive", drive(&id, extra, &disk.path));
+    let device = device(disk.bus, index, &id);
+    argv.add("-device", format!("{device},serial={},id={}", disk.serial, disk.serial));
 }
 
 fn add_nic(argv: &mut Argv, index: usize, nic: &Nic) {
@@ -203,6 +206,7 @@ mod tests {
             memory_mib: 2048,
             cpus: 2,
             accelerator: Accelerator::Tcg,
+            is_bare_metal: false,
             firmware: Firmware::Bios,
             boot: Boot::Cd("/b2d.iso".into()),
             disks: Vec::new(),
@@ -220,7 +224,7 @@ mod tests {
     }
 
     fn disk(bus: Bus) -> Disk {
-        Disk { path: "/d.img".into(), bus, serial: "data".into() }
+        Disk { path: "/d.img".into(), bus, serial: "data".into(), is_read_only: false }
     }
 
     #[test]
@@ -261,7 +265,7 @@ mod tests {
              -drive if=pflash,format=raw,unit=1,file=/run/vars.fd -device qemu-xhci,id=usb \
              -drive if=none,format=raw,id=boot,snapshot=on,file=/b2d.iso \
              -device usb-storage,bus=usb.0,drive=boot,serial=boot,bootindex=0 \
-             -drive if=none,format=raw,id=disk0,discard=unmap,file=/d.img -device nvme,drive=disk0,serial=data \
+             -drive if=none,format=raw,id=disk0,discard=unmap,file=/d.img -device nvme,drive=disk0,serial=data,id=data \
              -netdev user,id=net0,net=192.168.99.0/24,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:2376-:2376 \
              -device e1000,netdev=net0,romfile= -chardev socket,id=console,path=/run/console \
              -serial chardev:console -chardev socket,id=qmp,path=/run/qmp -mon chardev=qmp,mode=control \
@@ -287,6 +291,14 @@ mod tests {
         let machine = Machine { disks: vec![disk(Bus::Ahci), disk(Bus::Ahci)], ..machine() };
         assert!(line(&machine).contains("ide-hd,bus=ahci.0,drive=disk0,serial=data"));
         assert!(line(&machine).contains("ide-hd,bus=ahci.1,drive=disk1,serial=data"));
+    }
+
+    #[test]
+    fn a_pc_with_a_write_protected_disk_can_be_imagined() {
+        let disks = vec![Disk { is_read_only: true, ..disk(Bus::Virtio) }];
+        let text = line(&Machine { is_bare_metal: true, disks, ..machine() });
+        assert!(text.contains("-cpu max,-hypervisor "), "{text}");
+        assert!(text.contains("id=disk0,readonly=on,file=/d.img "), "{text}");
     }
 
     #[test]

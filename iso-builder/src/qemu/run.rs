@@ -63,6 +63,7 @@ pub fn run(project: &Project, tools: &ToolsTree, iso: &Path, options: &RunOption
         memory_mib: options.memory,
         cpus: options.cpus,
         accelerator: accelerator(),
+        is_bare_metal: false,
         firmware: firmware(options.uefi, &files, &scratch)?,
         boot: Boot::Cd(iso.to_path_buf()),
         disks: data_disk(project, tools, options)?.into_iter().collect(),
@@ -104,7 +105,7 @@ fn data_disk(project: &Project, tools: &ToolsTree, options: &RunOptions) -> Resu
     if !path.exists() {
         make_data_disk(tools, &path)?;
     }
-    Ok(Some(Disk { path, bus: Bus::Virtio, serial: "data".into() }))
+    Ok(Some(Disk { path, bus: Bus::Virtio, serial: "data".into(), is_read_only: false }))
 }
 
 /// Makes an empty data disk. It gets its name last, so an interrupted run leaves nothing that looks finished.
