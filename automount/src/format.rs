@@ -162,16 +162,24 @@ fn make_filesystem(part: &Path, archive: Option<&[u8]>) -> Result<()> {
 
 /// Writes a table in the order that can be cut off anywhere.
 fn write_table(node: &Path, ends: &Ends) -> Result<()> {
-    let sector = usize::try_from(ends.sector_bytes()).context("reading the size of a sector")?;
-    let (tail_start, tail) = ends.tail();
-    if tail.is_empty() {
+    if ends.tail().1.is_empty() {
         bail!("{} is too small for a table", node.display());
     }
+    in_order(ends).into_iter().try_for_each(|(at, bytes)| write(node, at, bytes))
+}
+
+/// Returns what is written of a table, each part after the one before has reached the disk: the second copy, the
+/// entries of the first, its header, the first sector.
+fn in_order(ends: &Ends) -> [(u64, &[u8]); 4] {
+    let sector_bytes = ends.sector_bytes();
+    let sector = usize::try_from(sector_bytes).expect("a sector is 4 KiB at most");
     let head = ends.head();
-    write(node, tail_start, tail)?;
-    write(node, 2 * ends.sector_bytes(), &head[2 * sector..])?;
-    write(node, ends.sector_bytes(), &head[sector..2 * sector])?;
-    write(node, 0, &head[..sector])
+    [
+        ends.tail(),
+        (2 * sector_bytes, &head[2 * sector..]),
+        (sector_bytes, &head[sector..2 * sector]),
+        (0, &head[..sector]),
+    ]
 }
 
 fn wipe(node: &Path, at: u64, count: u64) -> Result<()> {
@@ -187,3 +195,7 @@ fn write(node: &Path, at: u64, bytes: &[u8]) -> Result<()> {
     };
     write().with_context(|| format!("writing {} bytes at {at} of {}", bytes.len(), node.display()))
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;
