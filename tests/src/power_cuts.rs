@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::archive::docker_archive;
 use crate::direct::direct;
 use crate::disk::Image;
 use crate::random::Random;
+use crate::slot::Slot;
 use crate::ssh::{Ssh, make_rsa_key};
 use crate::{Deadline, Lab, Vm, foreign, userdata};
 
@@ -96,6 +97,8 @@ pub fn run(lab: &Lab, cuts: usize, seed: u64, mut tell: impl FnMut(&str)) -> Res
 
 struct Bench<'a> {
     lab: &'a Lab,
+    /// Held for all machines: waiting for another at each cut would take hours on a busy host.
+    slot: Arc<Slot>,
     random: Random,
     boot: Boot,
     key: PathBuf,
@@ -119,6 +122,7 @@ impl<'a> Bench<'a> {
         let foreign: Result<Vec<_>> = foreign::disks(lab)?.into_iter().take(2).map(with_hash).collect();
         let disk = Image::with_bytes(lab, "data", DISK_BYTES, &[(0, &archive)])?;
         Ok(Self {
+            slot: Arc::new(Slot::acquire(&lab.slots())?),
             random: Random::new(seed),
             boot: direct(lab, APPEND)?,
             foreign: foreign?,
@@ -286,7 +290,8 @@ impl<'a> Bench<'a> {
     }
 
     fn start(&self) -> Result<Vm> {
-        let mut plan = Vm::plan(self.lab).boot(self.boot.clone()).disk(&self.disk, Bus::Virtio);
+        let mut plan =
+            Vm::plan(self.lab).in_slot(&self.slot).boot(self.boot.clone()).disk(&self.disk, Bus::Virtio);
         for (image, _) in &self.foreign {
             plan = plan.disk(image, Bus::Virtio);
         }

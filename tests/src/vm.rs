@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -42,6 +43,7 @@ pub struct VmPlan {
     lab: Lab,
     machine: Machine,
     is_uefi: bool,
+    slot: Option<Arc<Slot>>,
 }
 
 impl VmPlan {
@@ -84,6 +86,13 @@ impl VmPlan {
         self
     }
 
+    /// Runs it in a slot that is held already, for many machines one after the other.
+    #[must_use]
+    pub fn in_slot(mut self, slot: &Arc<Slot>) -> Self {
+        self.slot = Some(Arc::clone(slot));
+        self
+    }
+
     /// Lets the processor look like a PC's.
     #[must_use]
     pub fn bare_metal(mut self) -> Self {
@@ -121,7 +130,10 @@ impl VmPlan {
     /// # Errors
     /// When QEMU does not start, with its words.
     pub fn start(self) -> Result<Vm> {
-        let slot = Slot::acquire(&self.lab.slots())?;
+        let slot = match self.slot {
+            Some(slot) => slot,
+            None => Arc::new(Slot::acquire(&self.lab.slots())?),
+        };
         // A socket's path has 108 bytes at most; a checkout may lie deeper.
         let sockets = tempfile::tempdir().context("creating a folder for sockets")?;
         let listen = |name: &str| {
@@ -154,7 +166,7 @@ pub struct Vm {
     qmp: Qmp,
     lab: Lab,
     has_ended: bool,
-    _slot: Slot,
+    _slot: Arc<Slot>,
     _sockets: TempDir,
 }
 
@@ -175,7 +187,7 @@ impl Vm {
             serial: Serial::Stdio,
             qmp: None,
         };
-        VmPlan { lab: lab.clone(), machine, is_uefi: false }
+        VmPlan { lab: lab.clone(), machine, is_uefi: false, slot: None }
     }
 
     /// Returns the serial console.
