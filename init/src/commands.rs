@@ -28,8 +28,15 @@ const REPORT_USAGE: &str = "Usage: boot2docker-boot [time|json|plot]\n  time  wh
                             json  the same for programs\n  plot  a drawing, SVG";
 const END_USAGE: &str = "Usage: {poweroff|reboot|halt} [-f]\n  -f  at once, without stopping anything";
 
-/// Returns what `program` (the name it was called by) with these arguments asks for; None for other programs.
+/// Folders of links to us, each named like a service, for those who know services by these paths.
+const SCRIPT_FOLDERS: [&str; 2] = ["init.d", "rc.d"];
+
+/// Returns what `program` (the path or name it was called by) with these arguments asks for; None for other programs.
 pub fn parse(program: &str, args: &[&str]) -> Option<Command> {
+    let (folder, program) = program.rsplit_once('/').unwrap_or(("", program));
+    if SCRIPT_FOLDERS.contains(&folder.rsplit('/').next().unwrap_or_default()) {
+        return Some(service(&[&[program], args].concat()));
+    }
     match program {
         "service" => Some(service(args)),
         "shutdown" => Some(shutdown(args)),
@@ -128,6 +135,9 @@ mod tests {
             ("service sshd status", Some(service(Verb::Status, "sshd"))),
             ("service docker dance", Some(Command::Usage(SERVICE_USAGE))),
             ("service docker", Some(Command::Usage(SERVICE_USAGE))),
+            ("/sbin/service sshd status", Some(service(Verb::Status, "sshd"))),
+            ("/etc/init.d/crond reload", Some(service(Verb::Reload, "crond"))),
+            ("/etc/init.d/ntpd dance", Some(Command::Usage(SERVICE_USAGE))),
             ("boot2docker-boot plot", Some(Command::Report(Format::Plot))),
             ("boot2docker-boot dance", Some(Command::Usage(REPORT_USAGE))),
             ("ls -l", None),

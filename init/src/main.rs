@@ -36,7 +36,6 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let (program, words) =
         words.split_first().map_or(("init", [].as_slice()), |(first, rest)| (*first, rest));
-    let program = program.rsplit('/').next().unwrap_or(program);
     let done = match commands::parse(program, words) {
         Some(command) => client::run(&command),
         None if std::process::id() == 1 => be_pid1(words),
@@ -44,6 +43,7 @@ fn main() -> ExitCode {
     };
     done.map_or_else(
         |error| {
+            let program = program.rsplit('/').next().unwrap_or(program);
             eprintln!("{program}: {error:#}");
             ExitCode::FAILURE
         },

@@ -55,7 +55,8 @@ pub fn draw(spans: &[Span]) -> String {
 fn bars(spans: &[Span]) -> Vec<&Span> {
     let is_shown = |span: &&Span| match span.kind {
         Kind::Processor => false,
-        Kind::Step => span.took() >= SHORTEST_STEP,
+        // A stage of one step of the same name says it all.
+        Kind::Step => span.took() >= SHORTEST_STEP && !is_named_like_its_stage(span),
         _ => true,
     };
     let stage_of = |span: &Span| {
@@ -71,6 +72,10 @@ fn bars(spans: &[Span]) -> Vec<&Span> {
     let mut bars: Vec<&Span> = spans.iter().filter(is_shown).collect();
     bars.sort_by_key(|span| (stage_of(span), group(span), span.kind, span.began));
     bars
+}
+
+fn is_named_like_its_stage(span: &Span) -> bool {
+    span.name.split_once('/').is_some_and(|(stage, step)| stage == step)
 }
 
 fn head(bars: &[&Span], last: Duration) -> String {

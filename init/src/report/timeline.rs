@@ -99,6 +99,7 @@ stage0 1600 1800
 step:mounts/run 1800 1803
 stage:mounts 1800 1810
 step:data-disk/automount 1810 2400
+step:docker/docker 3700 7900
 stage:data-disk 1810 2405
 service:containerd 2410 3600
 service:getty-tty1 2600 2600
