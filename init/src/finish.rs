@@ -23,9 +23,10 @@ const SYNC_LIMIT: Duration = Duration::from_secs(5);
 const REMOTE: [&str; 9] = ["9p", "ceph", "cifs", "fuse", "nfs", "nfs4", "smb3", "vboxsf", "virtiofs"];
 /// File systems of the kernel and of PID 1, and what lies in them: nothing there outlives the machine.
 const KEPT: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
-/// Rounds of unmounting: a mount may be busy until one above it is gone.
-const ROUNDS: usize = 5;
-/// Pause between rounds, for processes that are just dying.
+/// How long a mount may be busy: until one above it is gone, and killed processes have died, which takes a busy host
+/// seconds.
+const BUSY_LIMIT: Duration = Duration::from_secs(7);
+/// Pause between rounds.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Unmounts everything in a child process, within the last phase's bound.
@@ -45,15 +46,16 @@ pub fn unmount_all() -> Result<()> {
         log::warn!("writing everything out: {error}");
     }
     stop_swapping();
-    for _ in 0..ROUNDS {
-        let targets = unmount_order(&mount::table()?);
-        let busy = targets.iter().filter(|(target, flags)| mount::unmount(target, *flags).is_err()).count();
+    let deadline = Deadline::after(BUSY_LIMIT);
+    while let Some(error) = unmount_once()? {
         detach_loops();
-        if busy == 0 {
+        if deadline.has_passed() {
+            log::warn!("{error:#}");
             break;
         }
         poll::wait(&[] as &[(_, Interest)], Some(PAUSE))?;
     }
+    detach_loops();
     for (target, _) in unmount_order(&mount::table()?) {
         if let Err(error) = mount::remount_read_only(&target) {
             log::warn!("{error:#}");
@@ -67,6 +69,17 @@ pub fn unmount_all() -> Result<()> {
         consoles.print(&format!("boot2docker: still mounted for writing: {}", left.join(", ")));
     }
     Ok(())
+}
+
+/// Tries each mount; returns why the first that stays does.
+fn unmount_once() -> Result<Option<anyhow::Error>> {
+    let mut first = None;
+    for (target, flags) in unmount_order(&mount::table()?) {
+        if let Err(error) = mount::unmount(&target, flags) {
+            first.get_or_insert(error);
+        }
+    }
+    Ok(first)
 }
 
 /// Returns the mount points to unmount, the latest mount first, and how.

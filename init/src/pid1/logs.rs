@@ -22,7 +22,7 @@ const MEMORY_BYTES: u64 = 1 << 20;
 impl Machine {
     /// Puts logs aside that have grown too big.
     pub(super) fn check_logs(&mut self, now: Duration) {
-        if self.log_check_at.is_none_or(|at| now < at) {
+        if self.shutdown.is_some() || self.log_check_at.is_none_or(|at| now < at) {
             return;
         }
         self.log_check_at = Some(now + INTERVAL);
