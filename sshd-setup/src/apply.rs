@@ -15,9 +15,12 @@ use b2d_sys::effects::files::{ensure_dir, remove_if_exists, replace_symlink, wri
 use crate::facts::CONFIG;
 use crate::plan::{Group, KeyKind, Plan, Step};
 
-/// An RSA key takes seconds on a slow machine, and much longer without entropy.
+/// Elliptic keys take milliseconds; a busy host makes seconds of that.
 const KEYGEN_SECS: u64 = 120;
-const SSHD_TEST_SECS: u64 = 20;
+/// An RSA key is found by luck: with an emulated processor on a busy host that has taken more than two minutes.
+const RSA_KEYGEN_SECS: u64 = 1500;
+/// Reading the configuration takes milliseconds, and seconds on a busy host; longer means it hangs.
+const SSHD_TEST_SECS: u64 = 90;
 
 /// Does all groups of the plan.
 ///
@@ -96,7 +99,8 @@ fn make_key(kind: KeyKind) -> Result<()> {
             "boot2docker",
             "-f",
         ]);
-        keygen.arg(&new).run(Deadline::secs(KEYGEN_SECS))?;
+        let limit = if kind == KeyKind::Rsa { RSA_KEYGEN_SECS } else { KEYGEN_SECS };
+        keygen.arg(&new).run(Deadline::secs(limit))?;
         for (from, to) in [(&new_public, &public), (&new, &path)] {
             File::open(from)?.sync_all()?;
             fs::rename(from, to)?;

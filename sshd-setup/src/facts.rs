@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use b2d_sys::contract::{DOCKER_HOME, SSH_DIR, SSH_STATE_DIR, USERDATA};
 use b2d_sys::effects::files::read_optional;
 
+use crate::keys;
+
 /// The image's own configuration, kept for a later run of this program in the same boot.
 pub const IMAGE_CONFIG: &str = "/run/boot2docker/sshd_config.image";
 /// Name of the configuration in [`SSH_DIR`] and [`SSH_STATE_DIR`].
@@ -86,7 +88,7 @@ fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 fn text(path: &Path) -> Result<Option<String>> {
-    Ok(bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(bytes(path)?.map(|bytes| keys::decode(&bytes)))
 }
 
 #[cfg(test)]

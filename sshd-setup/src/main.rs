@@ -5,6 +5,7 @@ mod config;
 mod facts;
 mod keys;
 mod plan;
+mod serve;
 mod userdata;
 
 use std::io::{self, Write};
@@ -17,12 +18,15 @@ use crate::plan::Plan;
 
 const USAGE: &str = "\
 usage: sshd-setup [--slow-keys] [--dry-run]
+       sshd-setup serve
 
 Makes /usr/local/etc/ssh a link to /var/lib/boot2docker/ssh, completes and
 checks sshd_config, makes missing host keys, and fills /home/docker from
 /var/lib/boot2docker/userdata.tar and /var/lib/boot2docker/authorized_keys.
 
-  --slow-keys   only make host keys that take long; for the background
+  serve         become sshd
+  --slow-keys   only make host keys that take long, and let sshd offer them;
+                for the background
   --dry-run     print what would be done, change nothing
   --help        print this text
 ";
@@ -35,7 +39,8 @@ fn main() -> ExitCode {
         ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
         [] => run(plan::plan, false),
         ["--dry-run"] => run(plan::plan, true),
-        ["--slow-keys"] => run(plan::plan_slow_keys, false),
+        ["--slow-keys"] => run(plan::plan_slow_keys, false).and_then(|()| serve::restart()),
+        ["serve"] => serve::serve(),
         ["--slow-keys", "--dry-run"] => run(plan::plan_slow_keys, true),
         [other, ..] => Err(anyhow!("unknown argument {other:?}; see sshd-setup --help")),
     };

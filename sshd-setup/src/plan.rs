@@ -190,7 +190,7 @@ fn home(facts: &Facts, notes: &mut Vec<String>) -> Vec<Step> {
         match member.content {
             None => steps.push(Step::UserDir(member.path, member.mode)),
             Some(content) if member.path == Path::new(HOME_KEYS) => {
-                keys = keys::merge(&keys, &String::from_utf8_lossy(&content));
+                keys = keys::merge(&keys, &keys::decode(&content));
             }
             Some(content) => steps.push(Step::UserFile { path: member.path, mode: member.mode, content }),
         }

@@ -19,8 +19,8 @@ const DISK_LIMIT: Duration = Duration::from_secs(600);
 const HOSTNAME_LIMIT: Duration = Duration::from_secs(60);
 /// Host keys that sshd cannot do without, on a slow machine without hardware help.
 const SSH_SETUP_LIMIT: Duration = Duration::from_secs(180);
-/// An RSA key under emulation takes a minute.
-const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(600);
+/// An RSA key under emulation takes a minute, and many on a busy host.
+const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(1800);
 /// sshd listens within a second, even under emulation on an idle host.
 const SSHD_LIMIT: Duration = Duration::from_secs(60);
 /// The profile's own shell is ended after 12 s; the rest takes milliseconds.
@@ -152,9 +152,8 @@ fn ssh() -> Vec<Action> {
     vec![helper(&["/usr/sbin/sshd-setup"], SSH_SETUP_LIMIT), start("sshd", Wait::Ready(SSHD_LIMIT))]
 }
 
-/// A first boot makes the RSA host key once nobody waits any more; sshd offers it from its next start on.
-///
-/// It is not told to read its keys again: for a moment it would refuse connections that drivers just began.
+/// A first boot makes the RSA host key once nobody waits any more. It then lets another sshd offer it, by a way on which
+/// no connection is refused: drivers may just be logging in.
 fn slow_keys(state: &StateFacts) -> Vec<Action> {
     let make = helper(&["/usr/sbin/sshd-setup", "--slow-keys"], SLOW_KEYS_LIMIT);
     Vec::from_iter(state.lacks_rsa_key.then_some(make))

@@ -97,8 +97,7 @@ fn daemon_limits() -> Vec<Limit> {
 }
 
 fn sshd(log_dir: &Path) -> Service {
-    let argv =
-        ["/usr/sbin/sshd", "-D", "-e", "-f", "/usr/local/etc/ssh/sshd_config", "-o", "PidFile=/run/sshd.pid"];
+    let argv = ["/usr/sbin/sshd-setup", "serve"];
     // sshd writes its pid file once it listens. Source: OpenSSH sshd.c, after server_listen().
     let ready = Ready::Path("/run/sshd.pid");
     Service { ready, oom_score: SSHD_OOM_SCORE, ..plain("sshd", &argv, log_dir) }

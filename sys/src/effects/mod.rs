@@ -7,6 +7,7 @@ pub mod cmd;
 pub mod console;
 pub mod deadline;
 pub mod files;
+pub mod handover;
 pub mod hostname;
 pub mod inotify;
 pub mod input;

@@ -1,0 +1,99 @@
+//! Becomes sshd, and lets another sshd take its place without a connection being refused in between.
+//!
+//! A reload would not do: sshd closes its sockets first and opens them again once it has read its keys.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use b2d_sys::contract::SSH_DIR;
+use b2d_sys::effects::cmd::{Cmd, Deadline};
+use b2d_sys::effects::files::{read_optional, remove_if_exists, write_atomic};
+use b2d_sys::effects::handover;
+use b2d_sys::effects::inotify::DirWatch;
+use b2d_sys::effects::poll::{self, Interest};
+
+use crate::facts::CONFIG;
+
+/// Written by sshd once it listens.
+const PID_FILE: &str = "/run/sshd.pid";
+/// Who holds sshd's sockets until the next one takes them: process and descriptors.
+const HELD: &str = "/run/boot2docker/sshd.held";
+/// PID 1 starts the new sshd at once; it reads its keys then.
+const RESTART_SECS: u64 = 120;
+
+/// Becomes sshd. Returns only on failure.
+///
+/// # Errors
+/// When there is no sshd.
+pub fn serve() -> Result<()> {
+    let config = format!("{SSH_DIR}/{CONFIG}");
+    let pid_file = format!("PidFile={PID_FILE}");
+    let argv = ["/usr/sbin/sshd", "-D", "-e", "-f", &config, "-o", &pid_file].map(str::to_owned);
+    let sockets = held_sockets().unwrap_or_else(|error| {
+        log::warn!("{error:#}; sshd opens its own sockets");
+        Vec::new()
+    });
+    Err(handover::replace_self_listening(&argv, &sockets)).context("becoming sshd")
+}
+
+fn held_sockets() -> Result<Vec<OwnedFd>> {
+    let Some(text) = read_optional(Path::new(HELD)).with_context(|| format!("reading {HELD}"))? else {
+        return Ok(Vec::new());
+    };
+    let (pid, fds) = parse(&String::from_utf8_lossy(&text)).with_context(|| format!("reading {HELD}"))?;
+    fds.into_iter().map(|fd| handover::take(pid, fd)).collect()
+}
+
+fn parse(text: &str) -> Result<(i32, Vec<RawFd>)> {
+    let numbers: Result<Vec<i32>, _> = text.split_whitespace().map(str::parse).collect();
+    let numbers = numbers.map_err(|_| anyhow!("{text:?} is no list of numbers"))?;
+    let (pid, fds) = numbers.split_first().context("it is empty")?;
+    Ok((*pid, fds.to_vec()))
+}
+
+/// Has PID 1 start sshd again, and holds the sockets meanwhile: who connects just then waits a moment.
+///
+/// # Errors
+/// When sshd does not run, or does not listen again in time.
+pub fn restart() -> Result<()> {
+    let pid = fs::read_to_string(PID_FILE).with_context(|| format!("reading {PID_FILE}"))?;
+    let sockets =
+        handover::listening_sockets(pid.trim().parse().with_context(|| format!("reading {PID_FILE}"))?)?;
+    ensure!(!sockets.is_empty(), "sshd, process {}, listens nowhere", pid.trim());
+    let fds: Vec<String> = sockets.iter().map(|socket| socket.as_raw_fd().to_string()).collect();
+    let held = format!("{} {}\n", std::process::id(), fds.join(" "));
+    write_atomic(Path::new(HELD), held.as_bytes(), 0o600, None)?;
+    let restarted = restart_and_wait();
+    remove_if_exists(Path::new(HELD)).with_context(|| format!("removing {HELD}"))?;
+    restarted
+}
+
+fn restart_and_wait() -> Result<()> {
+    let deadline = Deadline::secs(RESTART_SECS);
+    let pid_file = Path::new(PID_FILE);
+    let watch = DirWatch::new()?;
+    watch.add(pid_file.parent().unwrap_or(pid_file))?;
+    // PID 1 removes the file before it starts the new one.
+    Cmd::new("/usr/sbin/service").args(["sshd", "restart"]).run(deadline)?;
+    while !pid_file.exists() {
+        ensure!(!deadline.has_passed(), "sshd does not listen {RESTART_SECS} s after its restart");
+        poll::wait(&[(watch.as_fd(), Interest::Read)], Some(deadline.remaining()))
+            .context("waiting for sshd")?;
+        watch.drain();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_read() {
+        assert_eq!(parse("77 5 6\n").unwrap(), (77, vec![5, 6]));
+        assert_eq!(parse("").unwrap_err().to_string(), "it is empty");
+        assert_eq!(parse("77 x").unwrap_err().to_string(), "\"77 x\" is no list of numbers");
+    }
+}
