@@ -1,4 +1,6 @@
-# What boot2docker told at a login. `docker -v` itself would cost a second on a slow machine.
-if [ -r /etc/version ]; then
-	echo "Boot2Docker version $(cat /etc/version), build $(cat /etc/boot2docker)"
-fi
+# What a person at a prompt should know; scripts with a login shell get a clean output.
+case $- in *i*)
+	case "$(tty)" in /dev/ttyS* | /dev/hvc*) /usr/local/bin/resize ;; esac
+	/usr/local/bin/boot2docker-state
+	;;
+esac
