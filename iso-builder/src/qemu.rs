@@ -112,6 +112,8 @@ pub struct Nic {
     pub forwards: Vec<Forward>,
     /// Whether the guest is cut off from everything but the forwards.
     pub is_isolated: bool,
+    /// Whether the cable leads to nobody: no DHCP server, no neighbour.
+    pub is_alone: bool,
 }
 
 /// The hardware of a network card.

@@ -60,6 +60,15 @@ impl Qmp {
         self.execute("system_powerdown", json!({})).map(drop)
     }
 
+    /// Plugs the cable of network card `number` in or pulls it.
+    ///
+    /// # Errors
+    /// When there is no such card.
+    pub fn plug(&mut self, number: usize, is_in: bool) -> Result<()> {
+        let link = json!({ "name": format!("net{number}"), "up": is_in });
+        self.execute("set_link", link).map(drop)
+    }
+
     /// Returns the host's port of 127.0.0.1 that leads to the guest's TCP port `guest`, or None when nothing does.
     ///
     /// # Errors

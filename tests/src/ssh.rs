@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -104,9 +104,17 @@ impl Ssh {
     /// # Errors
     /// When `ssh` cannot be started or the guest does not answer in time.
     pub fn output(&self, script: &str, stdin: &[u8]) -> Result<Output> {
-        let deadline = Deadline::reply();
+        let mut ssh = self.command(&[]);
+        ssh.arg(script);
+        child::run(ssh, stdin, Deadline::reply()).with_context(|| format!("running {script:?} in the guest"))
+    }
+
+    /// Returns the `ssh` command with `options` and everything up to the destination; what it is to run may follow.
+    #[must_use]
+    pub fn command(&self, options: &[&str]) -> Command {
         let mut ssh = self.tools.program("ssh");
-        ssh.args(OPTIONS).arg(format!("-oConnectTimeout={}", deadline.limit().as_secs()));
+        let limit = Deadline::reply().limit().as_secs();
+        ssh.args(OPTIONS).arg(format!("-oConnectTimeout={limit}")).args(options);
         match &self.login {
             Login::Password(askpass) => ssh
                 .args(["-oPreferredAuthentications=password", "-oNumberOfPasswordPrompts=1"])
@@ -118,8 +126,8 @@ impl Ssh {
                 .arg("-i")
                 .arg(key),
         };
-        ssh.args(["-p", &self.port.to_string(), "docker@127.0.0.1", script]);
-        child::run(ssh, stdin, deadline).with_context(|| format!("running {script:?} in the guest"))
+        ssh.args(["-p", &self.port.to_string(), "docker@127.0.0.1"]);
+        ssh
     }
 }
 

@@ -118,6 +118,13 @@ impl VmPlan {
         self
     }
 
+    /// Adds a network card.
+    #[must_use]
+    pub fn nic(mut self, nic: Nic) -> Self {
+        self.machine.nics.push(nic);
+        self
+    }
+
     /// Takes all network cards out.
     #[must_use]
     pub fn without_nic(mut self) -> Self {

@@ -131,6 +131,9 @@ fn add_nic(argv: &mut Argv, index: usize, nic: &Nic) {
     for forward in &nic.forwards {
         netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest));
     }
+    if nic.is_alone {
+        netdev = format!("hubport,id=net{index},hubid={index}");
+    }
     argv.add("-netdev", netdev);
     let model = match nic.model {
         NicModel::Virtio => "virtio-net-pci",
@@ -251,6 +254,7 @@ mod tests {
                 forwards: vec![Forward { host: 0, guest: 22 }, Forward { host: 2376, guest: 2376 }],
                 network: Some("192.168.99.0/24".into()),
                 is_isolated: true,
+                is_alone: false,
                 model: NicModel::E1000,
             }],
             serial: Serial::Socket("/run/console".into()),
@@ -284,6 +288,13 @@ mod tests {
             assert_eq!(line(&machine).matches(controller).count(), 1, "{name}");
         }
         assert!(!line(&machine()).contains("ahci"), "no disk, no controller");
+    }
+
+    #[test]
+    fn a_cable_to_nobody_ends_in_a_hub_of_its_own() {
+        let alone = Nic { is_alone: true, ..Nic::default() };
+        let text = line(&Machine { nics: vec![Nic::default(), alone], ..machine() });
+        assert!(text.contains("-netdev hubport,id=net1,hubid=1 -device virtio-net-pci,netdev=net1"), "{text}");
     }
 
     #[test]
