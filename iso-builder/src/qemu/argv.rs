@@ -294,7 +294,10 @@ mod tests {
     fn a_cable_to_nobody_ends_in_a_hub_of_its_own() {
         let alone = Nic { is_alone: true, ..Nic::default() };
         let text = line(&Machine { nics: vec![Nic::default(), alone], ..machine() });
-        assert!(text.contains("-netdev hubport,id=net1,hubid=1 -device virtio-net-pci,netdev=net1"), "{text}");
+        assert!(
+            text.contains("-netdev hubport,id=net1,hubid=1 -device virtio-net-pci,netdev=net1"),
+            "{text}"
+        );
     }
 
     #[test]
