@@ -106,6 +106,18 @@ impl Docker {
         read(response).with_context(|| format!("asking Docker: POST {path}"))
     }
 
+    /// Returns the answer to `POST path` with an archive as its body: lines of JSON.
+    ///
+    /// # Errors
+    /// When the daemon refuses, with its words.
+    pub fn post_archive(&self, path: &str, archive: &[u8]) -> Result<String> {
+        let request = self.agent.post(self.url(path)).header("content-type", "application/x-tar");
+        let mut response = request.send(archive).with_context(|| format!("asking Docker: POST {path}"))?;
+        let body = response.body_mut().read_to_string()?;
+        ensure!(response.status().is_success(), "asking Docker: POST {path}: {body}");
+        Ok(body)
+    }
+
     /// Waits until `container` has written `text` to its log `times` times.
     ///
     /// # Errors

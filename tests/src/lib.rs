@@ -15,6 +15,7 @@ pub mod direct;
 pub mod disk;
 pub mod docker;
 pub mod foreign;
+pub mod kernel_options;
 pub mod lab;
 pub mod power_cuts;
 pub mod qemu;
