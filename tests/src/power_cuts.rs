@@ -37,6 +37,10 @@ const CUTS_PER_DISK: usize = 10;
 const WRITER: &str = "docker rm -f writer >/dev/null 2>&1; docker run -d --name writer IMAGE /bin/busybox sh -c \
     'i=0; while :; do i=$((i+1)); busybox dd if=/dev/zero of=/data$((i%4)) bs=64k count=8 conv=fsync; done'";
 
+/// Loads an image and waits until it is on the disk. Docker answers before: it renames its files without waiting for
+/// their folder, so an image can be gone that was loaded less than ext4's commit interval, 5 s, before the cut.
+const LOAD: &str = "docker load && sync";
+
 /// What the machine does while the power goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
@@ -206,7 +210,7 @@ impl<'a> Bench<'a> {
         let archive = docker_archive(&name, &self.busybox, &filling)?;
         let (sender, receiver) = mpsc::channel();
         // Detached: when the machine is gone, its ssh ends by itself.
-        thread::spawn(move || drop(sender.send(ssh.output("docker load", &archive))));
+        thread::spawn(move || drop(sender.send(ssh.output(LOAD, &archive))));
         let limit = Duration::from_millis(self.random.below(15_000) as u64);
         let Ok(loaded) = receiver.recv_timeout(limit) else {
             return Ok(format!("{name} in the middle after {} ms", limit.as_millis()));
@@ -251,7 +255,7 @@ impl<'a> Bench<'a> {
         if self.images.is_empty() {
             self.fetch_busybox(ssh)?;
             let name = format!("first-{}", self.random.below(1 << 30));
-            let loaded = ssh.output("docker load", &docker_archive(&name, &self.busybox, b"")?)?;
+            let loaded = ssh.output(LOAD, &docker_archive(&name, &self.busybox, b"")?)?;
             ensure!(loaded.status.success(), "docker load: {}", String::from_utf8_lossy(&loaded.stderr));
             self.images.push(name);
             self.acknowledged += 1;
