@@ -81,7 +81,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("profile.sh");
         std::fs::write(&path, script(&exported)).unwrap();
-        let read = crate::shell::evaluate(&path).unwrap().exported;
+        let read = crate::shell::evaluate(&dir.path().join("none"), &path).unwrap().exported;
         assert_eq!(read, map(&[("A", "it's \"$HOME\"\n`x`"), ("Z", "")]));
     }
 }

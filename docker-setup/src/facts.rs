@@ -23,6 +23,8 @@ use crate::tls::{Foreign, TlsFacts};
 const IMAGE_FILE: &str = "/etc/os-release";
 /// The list of authorities that programs in the guest trust.
 pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Where Debian's packages keep `DOCKER_OPTS`; a custom image may bring it.
+const DEFAULTS: &str = "/etc/default/docker";
 /// Of what a profile prints, enough to recognise it in the log.
 const PRINTED_LINES: usize = 3;
 /// dockerd's own configuration directory.
@@ -74,11 +76,13 @@ pub fn read() -> Result<Facts> {
 
 /// Returns the settings, boot2docker's defaults if the profile cannot be evaluated, and then why it cannot.
 pub fn read_profile() -> (Profile, Option<String>) {
-    let path = Path::new(PROFILE);
-    if !path.exists() {
-        return (Profile::new(&Evaluated::default()), None);
-    }
-    match shell::evaluate(path) {
+    let (defaults, path) = (Path::new(DEFAULTS), Path::new(PROFILE));
+    let path = match (path.exists(), defaults.exists()) {
+        (true, _) => path,
+        (false, true) => Path::new("/dev/null"),
+        (false, false) => return (Profile::new(&Evaluated::default()), None),
+    };
+    match shell::evaluate(defaults, path) {
         Ok(evaluated) => {
             evaluated
                 .printed

@@ -42,7 +42,7 @@ pub struct TlsFile {
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// `EXTRA_ARGS`, split into words.
+    /// `DOCKER_OPTS` of `/etc/default/docker` and `EXTRA_ARGS`, split into words.
     pub extra_args: Vec<String>,
     /// `DOCKER_HOST`: addresses to listen on, such as `tcp://0.0.0.0:2376`.
     pub hosts: Vec<String>,
@@ -98,7 +98,7 @@ impl Profile {
         let org = get("ORG").unwrap_or_else(|| ORG.to_owned());
         let interfaces = Some(words("CERT_INTERFACES")).filter(|names| !names.is_empty());
         Self {
-            extra_args: words("EXTRA_ARGS"),
+            extra_args: [words("DOCKER_OPTS"), words("EXTRA_ARGS")].concat(),
             hosts: hosts(&words("DOCKER_HOST"), tls, get("DOCKER_REMOTE").as_deref() != Some("no")),
             tls,
             storage: get("DOCKER_STORAGE").filter(|driver| driver != "auto"),

@@ -27,6 +27,7 @@ pub const VARIABLES: &[&str] = &[
     "DOCKER_DIR",
     "DOCKER_HOST",
     "DOCKER_LOGFILE",
+    "DOCKER_OPTS",
     "DOCKER_REMOTE",
     "DOCKER_STORAGE",
     "DOCKER_TLS",
@@ -40,7 +41,7 @@ pub const VARIABLES: &[&str] = &[
     "SERVERORG",
 ];
 /// Variables the old script expanded without quotes, so that the shell split them into words.
-const WORD_LISTS: &str = "CERT_INTERFACES DOCKER_HOST DOCKER_TLS EXTRA_ARGS";
+const WORD_LISTS: &str = "CERT_INTERFACES DOCKER_HOST DOCKER_OPTS DOCKER_TLS EXTRA_ARGS";
 /// What any shell sets for itself.
 const NOISE: &[&str] = &["OLDPWD", "PWD", "SHLVL", "_"];
 
@@ -48,6 +49,7 @@ const NOISE: &[&str] = &["OLDPWD", "PWD", "SHLVL", "_"];
 /// What the profile prints must not mix with our records, nor its `set` and `IFS` change how they are made.
 const SCRIPT: &str = r#"
 exec 3>&1 1>&2
+[ ! -r "$4" ] || . "$4"
 . "$1"
 set +aefu
 set -f
@@ -89,11 +91,11 @@ pub enum AnswerError {
     },
 }
 
-/// Runs the profile at `path` and returns the variables it leaves.
+/// Runs the profile at `path`, after the file `defaults` if there is one, and returns the variables they leave.
 ///
 /// # Errors
 /// When the shell reports an error (it names the line), the profile ends the shell, or runs into the deadline.
-pub fn evaluate(path: &Path) -> Result<Evaluated> {
+pub fn evaluate(defaults: &Path, path: &Path) -> Result<Evaluated> {
     let work = || -> Result<Evaluated> {
         let text = std::fs::read(path)?;
         let unix = Path::new(RUN_DIR).join("profile");
@@ -115,7 +117,7 @@ pub fn evaluate(path: &Path) -> Result<Evaluated> {
             .env("PATH", PATH)
             .env("HOME", "/root")
             .args(["-c", SCRIPT, "profile"]);
-        let shell = shell.arg(source).arg(VARIABLES.join(" ")).arg(WORD_LISTS);
+        let shell = shell.arg(source).arg(VARIABLES.join(" ")).arg(WORD_LISTS).arg(defaults);
         match shell.run(Deadline::secs(LIMIT_SECS)) {
             Ok(output) => {
                 let printed = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -6,7 +6,7 @@ fn run(profile: &str) -> Result<Evaluated> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("profile");
     std::fs::write(&path, profile).unwrap();
-    evaluate(&path)
+    evaluate(&dir.path().join("defaults"), &path)
 }
 
 fn pairs(map: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
@@ -25,6 +25,18 @@ fn profile_of_docker_machine() {
     assert_eq!(evaluated.words["DOCKER_TLS"], ["auto"]);
     assert_eq!(evaluated.variables["CACERT"], "/var/lib/boot2docker/ca.pem");
     assert_eq!(pairs(&evaluated.exported), [("HTTP_PROXY", "http://p:3128"), ("NO_PROXY", "a, b")]);
+}
+
+#[test]
+fn defaults_of_a_custom_image_come_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let defaults = dir.path().join("defaults");
+    std::fs::write(&defaults, "DOCKER_OPTS='--dns 1.1.1.1'\nORG=Image\n").unwrap();
+    let path = dir.path().join("profile");
+    std::fs::write(&path, "ORG=\"$ORG and mine\"\n").unwrap();
+    let evaluated = evaluate(&defaults, &path).unwrap();
+    assert_eq!(evaluated.words["DOCKER_OPTS"], ["--dns", "1.1.1.1"]);
+    assert_eq!(evaluated.variables["ORG"], "Image and mine");
 }
 
 #[test]

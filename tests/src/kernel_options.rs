@@ -17,10 +17,8 @@ const OPTIONAL: &str = "USER_NS SECCOMP SECCOMP_FILTER CGROUP_PIDS MEMCG_SWAP BL
     NETFILTER_XT_MATCH_BPF IPVLAN MACVLAN DUMMY NF_NAT_FTP NF_CONNTRACK_FTP NF_NAT_TFTP NF_CONNTRACK_TFTP BTRFS_FS \
     BTRFS_FS_POSIX_ACL OVERLAY_FS";
 /// Optional ones we do without, each with the reason.
-const LEFT_OUT: &[(&str, &str)] = &[
-    ("MEMCG_SWAP", "part of MEMCG since Linux 6.1"),
-    ("SECURITY_SELINUX", "AppArmor is the one in use"),
-];
+const LEFT_OUT: &[(&str, &str)] =
+    &[("MEMCG_SWAP", "part of MEMCG since Linux 6.1"), ("SECURITY_SELINUX", "AppArmor is the one in use")];
 
 /// Returns what is missing from a configuration: `CONFIG_NAME=y` and `=m` lines as in `/proc/config.gz`. An option that
 /// was left out with a reason but is there counts too: its reason is stale.
@@ -48,9 +46,11 @@ mod tests {
         let excused: Vec<&str> = LEFT_OUT.iter().map(|(name, _)| *name).collect();
         let all = NECESSARY.split_whitespace().chain(OPTIONAL.split_whitespace());
         let wanted: Vec<&str> = all.filter(|name| !excused.contains(name)).collect();
-        let config = |names: &[&str]| names.iter().map(|name| format!("CONFIG_{name}=y\n")).collect::<String>();
+        let config =
+            |names: &[&str]| names.iter().map(|name| format!("CONFIG_{name}=y\n")).collect::<String>();
         assert_eq!(complaints(&config(&wanted)), [""; 0]);
-        let few: Vec<&str> = wanted.iter().copied().filter(|name| !["VETH", "VXLAN"].contains(name)).collect();
+        let few: Vec<&str> =
+            wanted.iter().copied().filter(|name| !["VETH", "VXLAN"].contains(name)).collect();
         let config = config(&few) + "CONFIG_SECURITY_SELINUX=m\n# CONFIG_VETH is not set\n";
         let expected = [
             "VETH is necessary",

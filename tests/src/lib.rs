@@ -21,6 +21,7 @@ pub mod power_cuts;
 pub mod qemu;
 pub mod qmp;
 pub mod random;
+pub mod rows;
 pub mod slot;
 pub mod ssh;
 pub mod userdata;
