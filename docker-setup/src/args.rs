@@ -4,7 +4,7 @@ use std::path::Path;
 
 use b2d_sys::contract::{CONTAINERD_SOCKET, DOCKER_DIR, DOCKER_PID, DOCKER_SOCKET};
 
-use crate::engine::{DaemonJson, log_limits};
+use crate::engine::{DaemonJson, Store, log_limits};
 use crate::profile::{Profile, Tls};
 use crate::tls::TlsPlan;
 
@@ -19,7 +19,7 @@ const BTRFS: &str = "btrfs";
 pub fn arguments(
     profile: &Profile,
     tls: Option<&TlsPlan>,
-    driver: Option<&str>,
+    store: &Store,
     daemon_json: &DaemonJson,
 ) -> Vec<String> {
     let mut args = vec![
@@ -36,9 +36,7 @@ pub fn arguments(
         args.extend(profile.hosts.iter().flat_map(|host| ["-H".to_owned(), host.clone()]));
         args.extend(tls_arguments(profile.tls, tls));
     }
-    if let Some(driver) = driver {
-        args.extend(["--storage-driver".to_owned(), driver.to_owned()]);
-    }
+    args.extend(store.arguments());
     args.extend(log_limits(daemon_json, &profile.extra_args));
     args.extend(extra_args(profile).0);
     args
@@ -107,17 +105,23 @@ mod tests {
 
     #[test]
     fn hosts_are_arguments_of_their_own_and_extra_ones_come_last() {
-        let args = arguments(&profile("", &["--dns", "1.1.1.1"]), Some(&tls()), None, &DaemonJson::default());
+        let args = arguments(
+            &profile("", &["--dns", "1.1.1.1"]),
+            Some(&tls()),
+            &Store::Containerd,
+            &DaemonJson::default(),
+        );
         let expected = "--data-root /var/lib/docker --pidfile /var/run/docker.pid \
             --containerd /run/containerd/containerd.sock -H unix:///var/run/docker.sock -H tcp://0.0.0.0:2376 \
             --tlsverify --tlscacert=/t/ca.pem --tlscert=/t/server.pem --tlskey=/t/serverkey.pem \
+            --feature containerd-snapshotter=true \
             --log-opt max-size=10m --log-opt max-file=3 --dns 1.1.1.1";
         assert_eq!(args.join(" "), expected);
     }
 
     #[test]
     fn without_tls_material_nothing_listens_on_tcp() {
-        let args = arguments(&profile("", &[]), None, None, &DaemonJson::default());
+        let args = arguments(&profile("", &[]), None, &Store::Containerd, &DaemonJson::default());
         assert!(!args.iter().any(|arg| arg.contains("tcp") || arg.contains("tls")), "{args:?}");
     }
 

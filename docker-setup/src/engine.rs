@@ -47,15 +47,66 @@ pub fn log_limits(daemon_json: &DaemonJson, extra_args: &[String]) -> Vec<String
     LOG_LIMITS.map(str::to_owned).into()
 }
 
+/// Where images are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In containerd's store, which is on the disk before it is listed. See docs/adr/0003-image-store.md.
+    Containerd,
+    /// In dockerd's own, by this storage driver.
+    Driver(String),
+    /// Where dockerd or its configuration file says.
+    Unsaid,
+}
+
+/// Returns where images are to be kept. What is in sight stays in sight: a data root that holds images of dockerd's own
+/// store keeps it, and so does whoever has decided about it.
+pub fn store(
+    driver: Option<&str>,
+    present: &[String],
+    daemon_json: &DaemonJson,
+    extra_args: &[String],
+) -> Store {
+    let is_about_store = |arg: &String| {
+        ["--storage-driver", "--feature", "-s"]
+            .iter()
+            .any(|flag| arg == flag || arg.starts_with(&format!("{flag}=")))
+    };
+    let is_decided =
+        daemon_json.has_any(&["storage-driver", "features"]) || extra_args.iter().any(is_about_store);
+    let has_own = present.iter().any(|name| name == USUAL_DRIVER);
+    match driver {
+        Some(driver) if driver != USUAL_DRIVER => Store::Driver(driver.to_owned()),
+        _ if is_decided => Store::Unsaid,
+        _ if has_own => Store::Driver(USUAL_DRIVER.to_owned()),
+        // Docker Machine names overlay2 unasked.
+        _ => Store::Containerd,
+    }
+}
+
+impl Store {
+    /// Returns dockerd's arguments for it.
+    pub fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Containerd => ["--feature", "containerd-snapshotter=true"].map(str::to_owned).into(),
+            Self::Driver(driver) => vec!["--storage-driver".to_owned(), driver.clone()],
+            Self::Unsaid => Vec::new(),
+        }
+    }
+}
+
 /// Returns a note for every storage driver whose data lies in the data root out of sight of the one in use.
 pub fn unseen_data(
     data_root: &Path,
     present: &[String],
-    argument: Option<&str>,
+    store: &Store,
     daemon_json: &DaemonJson,
 ) -> Vec<String> {
     let configured = daemon_json.settings.get("storage-driver").and_then(Value::as_str);
-    let in_use = argument.or(configured).unwrap_or(USUAL_DRIVER);
+    let in_use = match store {
+        Store::Containerd => "containerd's store",
+        Store::Driver(driver) => driver.as_str(),
+        Store::Unsaid => configured.unwrap_or(USUAL_DRIVER),
+    };
     let unseen = present.iter().filter(|driver| driver.as_str() != in_use);
     unseen
         .map(|driver| {
@@ -105,18 +156,39 @@ mod tests {
     }
 
     #[test]
+    fn images_are_kept_in_containerds_store_unless_something_speaks_against_it() {
+        let driver = |name: &str| Store::Driver(name.to_owned());
+        let rows = [
+            ("new disk", None, "", None, "", Store::Containerd),
+            ("Docker Machine", Some("overlay2"), "", None, "--label a", Store::Containerd),
+            ("older disk", None, "overlay2", None, "", driver("overlay2")),
+            ("much older disk", None, "aufs", None, "", Store::Containerd),
+            ("btrfs", Some("btrfs"), "", None, "", driver("btrfs")),
+            ("configured", None, "", Some(r#"{"storage-driver": "vfs"}"#), "", Store::Unsaid),
+            ("featured", None, "overlay2", Some(r#"{"features": {}}"#), "", Store::Unsaid),
+            ("argued", None, "", None, "--storage-driver=vfs", Store::Unsaid),
+        ];
+        for (name, wanted, present, file, extra, expected) in rows {
+            let file = DaemonJson::parse(file);
+            assert_eq!(store(wanted, &words(present), &file, &words(extra)), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn data_of_another_driver_is_pointed_out() {
-        let drivers = |present: &str, argument, file| {
-            let notes = unseen_data(Path::new("/d"), &words(present), argument, &DaemonJson::parse(file));
+        let drivers = |present: &str, store: &Store, file| {
+            let notes = unseen_data(Path::new("/d"), &words(present), store, &DaemonJson::parse(file));
             notes.iter().map(|note| note.split(' ').nth(6).unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(drivers("overlay2", None, None), words(""));
-        assert_eq!(drivers("aufs overlay2", None, None), words("aufs"));
-        assert_eq!(drivers("btrfs overlay2", Some("btrfs"), None), words("overlay2"));
-        assert_eq!(drivers("vfs overlay2", None, Some(r#"{"storage-driver": "vfs"}"#)), words("overlay2"));
-        let note = unseen_data(Path::new("/d"), &words("aufs"), None, &DaemonJson::default());
-        let expected = "images and containers of storage driver aufs lie in /d/aufs: docker uses overlay2 and \
-            does not show them; nothing is deleted";
+        let (overlay2, btrfs) = (Store::Driver("overlay2".into()), Store::Driver("btrfs".into()));
+        assert_eq!(drivers("overlay2", &overlay2, None), words(""));
+        assert_eq!(drivers("aufs overlay2", &overlay2, None), words("aufs"));
+        assert_eq!(drivers("btrfs overlay2", &btrfs, None), words("overlay2"));
+        let vfs = Some(r#"{"storage-driver": "vfs"}"#);
+        assert_eq!(drivers("vfs overlay2", &Store::Unsaid, vfs), words("overlay2"));
+        let note = unseen_data(Path::new("/d"), &words("aufs"), &Store::Containerd, &DaemonJson::default());
+        let expected = "images and containers of storage driver aufs lie in /d/aufs: docker uses containerd's store \
+            and does not show them; nothing is deleted";
         assert_eq!(note, [expected]);
     }
 }

@@ -7,7 +7,7 @@ use b2d_sys::contract::STATE_DIR;
 
 use crate::args::{arguments, extra_args, storage_driver};
 use crate::bundle;
-use crate::engine::{DaemonJson, unseen_data};
+use crate::engine::{DaemonJson, store, unseen_data};
 use crate::facts::Facts;
 use crate::profile::Tls;
 use crate::settings::{Settings, settings};
@@ -56,8 +56,9 @@ pub fn plan(facts: &Facts) -> Plan {
     let daemon_json = DaemonJson::parse(facts.daemon_json.as_deref());
     notes.extend(daemon_json.error.clone());
     let driver = storage_driver(profile, &facts.data_fstype, &mut notes);
-    notes.extend(unseen_data(&profile.data_root, &facts.driver_dirs, driver.as_deref(), &daemon_json));
-    let arguments = |tls| arguments(profile, tls, driver.as_deref(), &daemon_json);
+    let store = store(driver.as_deref(), &facts.driver_dirs, &daemon_json, &profile.extra_args);
+    notes.extend(unseen_data(&profile.data_root, &facts.driver_dirs, &store, &daemon_json));
+    let arguments = |tls| arguments(profile, tls, &store, &daemon_json);
     let base = facts.bundle.as_deref().unwrap_or_default();
     let bundle = bundle::extend(base, &facts.extra_certificates, &mut notes);
     Plan {
