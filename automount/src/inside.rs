@@ -132,14 +132,18 @@ mod tests {
 
     #[test]
     fn superblock_that_promises_too_much_is_not_believed() {
-        // Found by fuzzing: four billion groups, for which the reader wanted 25 GB of memory.
-        let mut bytes = vec![0; 1 << 16];
-        let fields: [(usize, u32); 6] = [(0, 16), (4, u32::MAX), (24, 0), (32, 256), (40, 8), (56, 0xef53)];
-        for (at, value) in fields {
-            bytes[1024 + at..1028 + at].copy_from_slice(&value.to_le_bytes());
+        // Found by fuzzing: the reader wanted 25 GB of memory for four billion groups, and 34 GB for those that the
+        // upper half of the count promises where there should be none.
+        for (blocks, upper) in [(u32::MAX, 0), (16, 0x1000)] {
+            let mut bytes = vec![0; 1 << 16];
+            let fields: [(usize, u32); 7] =
+                [(0, 16), (4, blocks), (24, 0), (32, 256), (40, 8), (56, 0xef53), (336, upper)];
+            for (at, value) in fields {
+                bytes[1024 + at..1028 + at].copy_from_slice(&value.to_le_bytes());
+            }
+            let expected = Inside::Unreadable("its superblock does not fit the device".into());
+            assert_eq!(look_into_bytes(bytes), expected, "{blocks} {upper}");
         }
-        let expected = Inside::Unreadable("its superblock does not fit the device".into());
-        assert_eq!(look_into_bytes(bytes), expected);
     }
 
     #[test]

@@ -80,8 +80,11 @@ pub fn is_ext_credible(head: &[u8], size_bytes: u64) -> bool {
     // A group has a bitmap of one block, and at least 256 blocks. Source: e2fsprogs misc/mke2fs.c, option -g.
     let group_blocks = u64::from(u32_at(block, 32));
     let is_group = (256..=8 * block_bytes).contains(&group_blocks);
+    // Without the feature 64bit the kernel ignores the upper half; not every reader does.
+    let is_small = u32_at(block, 336) == 0 || u32_at(block, 96) & INCOMPAT_64BIT != 0;
     let filesystem_bytes = ext.filesystem.size_bytes;
     is_group
+        && is_small
         && filesystem_bytes <= size_bytes
         && filesystem_bytes / (block_bytes * group_blocks) < MOST_GROUPS
         && u64::from(u32_at(block, 40)) <= 8 * block_bytes
