@@ -62,6 +62,8 @@ impl Bind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     root: PathBuf,
+    /// Whether the program may change the root folder; a tools tree is shared and never changes.
+    is_writable: bool,
     /// Folders of the host to show.
     pub binds: Vec<Bind>,
     /// Working folder in the tree.
@@ -75,9 +77,15 @@ pub struct Spec {
 impl Spec {
     /// Returns a spec that runs `arguments` in `folder` with a small, fixed environment.
     pub fn new(tools: &ToolsTree, folder: &str, arguments: &[&str]) -> Self {
+        Self { is_writable: false, ..Self::in_system(tools.root(), folder, arguments) }
+    }
+
+    /// Returns a spec that runs `arguments` in the system below `root`, which the program may change.
+    pub fn in_system(root: &Path, folder: &str, arguments: &[&str]) -> Self {
         let environment = [("PATH", "/usr/sbin:/usr/bin"), ("HOME", "/tmp"), ("LC_ALL", "C"), ("TZ", "UTC")];
         Self {
-            root: tools.root().to_path_buf(),
+            root: root.to_path_buf(),
+            is_writable: true,
             binds: Vec::new(),
             folder: folder.into(),
             environment: environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
@@ -191,7 +199,7 @@ fn mount_all(spec: &Spec) -> Result<()> {
     const NONE: Option<&str> = None;
     let root = &spec.root;
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("making mounts private")?;
-    bind(root, root, false)?;
+    bind(root, root, spec.is_writable)?;
     for Bind { from, to, writable } in &spec.binds {
         bind(from, &below(root, to), *writable)?;
     }

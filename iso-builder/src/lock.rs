@@ -24,6 +24,9 @@ pub enum PackageSet {
     Kernel,
     /// The tools tree.
     Tools,
+    /// The system that the benchmark compares with; never in the lock.
+    #[serde(skip)]
+    Peer,
 }
 
 impl PackageSet {
@@ -35,6 +38,7 @@ impl PackageSet {
             Self::Image => "image",
             Self::Kernel => "kernel",
             Self::Tools => "tools",
+            Self::Peer => "peer",
         }
     }
 }

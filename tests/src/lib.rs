@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod authority;
+pub mod bench;
 pub mod child;
 pub mod console;
 pub mod container;

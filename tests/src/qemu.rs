@@ -32,12 +32,21 @@ impl Qemu {
     /// # Errors
     /// When the tools tree has none.
     pub fn spawn(lab: &Lab, machine: &Machine) -> Result<Self> {
+        Self::spawn_with(lab, machine, &[])
+    }
+
+    /// As [`Qemu::spawn`], with `more` arguments.
+    ///
+    /// # Errors
+    /// As [`Qemu::spawn`].
+    pub fn spawn_with(lab: &Lab, machine: &Machine, more: &[&str]) -> Result<Self> {
         let log = lab.folder().join("qemu.log");
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut child = lab
             .tools()
             .program("qemu-system-x86_64")
             .args(machine.argv(&lab.qemu_files()))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
