@@ -5,8 +5,9 @@ use std::{fs, io};
 
 use anyhow::{Context, Result};
 use rustix::mount::MountPropagationFlags;
+pub use rustix::mount::UnmountFlags;
 use sys_mount::Mount;
-pub use sys_mount::{MountFlags, UnmountFlags};
+pub use sys_mount::MountFlags;
 
 use crate::mountinfo::{self, MountEntry};
 
@@ -39,10 +40,12 @@ pub fn move_to(source: &Path, target: &Path) -> Result<()> {
 
 /// Unmounts what is mounted at `target`; `UnmountFlags::empty()` fails while it is in use.
 ///
+/// Not by sys-mount: its NOFOLLOW is open(2)'s, for which the kernel refuses every call.
+///
 /// # Errors
 /// When it is in use or no mount point.
 pub fn unmount(target: &Path, flags: UnmountFlags) -> Result<()> {
-    sys_mount::unmount(target, flags | UnmountFlags::NOFOLLOW)
+    rustix::mount::unmount(target, flags | UnmountFlags::NOFOLLOW)
         .with_context(|| format!("unmounting {}", target.display()))
 }
 
@@ -86,4 +89,17 @@ pub fn percent_used(path: &Path) -> Result<u64> {
 
 fn raw(source: &Path, target: &Path, fstype: &str, flags: MountFlags, data: &str) -> io::Result<()> {
     Mount::builder().fstype(fstype).flags(flags).data(data).mount(source, target).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unmounting_asks_what_the_kernel_understands() {
+        // umount(2): EINVAL for flags it does not know, before it looks at the target.
+        let error = unmount(Path::new("/no/such/mount"), UnmountFlags::DETACH).unwrap_err();
+        let errno = error.downcast_ref::<rustix::io::Errno>();
+        assert!(matches!(errno, Some(&rustix::io::Errno::NOENT | &rustix::io::Errno::PERM)), "{error:#}");
+    }
 }
