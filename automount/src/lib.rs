@@ -8,7 +8,6 @@ pub mod archive;
 pub mod blank;
 pub mod check;
 pub mod choice;
-pub mod console;
 pub mod ends;
 pub mod explain;
 pub mod facts;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use automount::facts::Asked;
-use automount::{apply, console, explain, notice, plan, search};
+use automount::{apply, explain, notice, plan, search};
 use b2d_sys::cmdline::KernelCmdline;
+use b2d_sys::effects::console;
 
 const USAGE: &str = "\
 usage: automount [--dry-run]
