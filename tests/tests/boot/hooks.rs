@@ -13,6 +13,9 @@ const BOOTSYNC: &[u8] = b"echo \"sync got $B2D_TEST\"\r\nif true; then\r\n  slee
 const BOOTLOCAL: &[u8] = b"echo \"local got $B2D_TEST\"\r\n";
 const PROFILE: &[u8] = b"export B2D_TEST='a value'\n";
 
+/// How the shell of the automatic login asks for a command; what is typed before may reach nobody.
+const PROMPT: &str = "docker@boot2docker:~$ ";
+
 /// What `+1` means, and what the way here takes of it.
 const MINUTE: Duration = Duration::from_secs(60);
 const SLACK: Duration = Duration::from_secs(15);
@@ -29,6 +32,7 @@ fn a_hook_that_hangs_is_named_and_logins_go_on() -> Result<()> {
     let disk = Image::data_with(&lab, "data", Layout::Partition, &files)?;
     let mut vm = Vm::plan(&lab).disk(&disk, Bus::Virtio).start()?;
     let ssh = vm.ssh()?;
+    vm.console().expect(PROMPT, Deadline::reply())?;
     let (id, status) = vm.console().run("id -un", Deadline::reply())?;
     assert_eq!((id.as_str(), status), ("docker\n", 0), "the console has a login");
     vm.console().await_in_this_boot("bootsync.sh still runs after 15 s", Deadline::boot())?;

@@ -52,7 +52,7 @@ fn every_way_down_leaves_the_disk_clean() -> Result<()> {
     disk.check(&lab)
 }
 
-/// A figure rather than a test: `cargo test -p tests --test power -- --ignored --nocapture twenty`.
+/// A figure rather than a test: `cargo test -p tests --test boot -- --ignored --nocapture twenty`.
 #[test]
 #[ignore = "takes minutes without hardware virtualisation; for the figure it prints"]
 fn twenty_containers_go_down_within_the_bound() -> Result<()> {
