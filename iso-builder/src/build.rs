@@ -14,6 +14,7 @@ use crate::mirror::MirrorOptions;
 use crate::packages::{self, LockOptions, Packages, Update};
 use crate::progress::Progress;
 use crate::project::Project;
+use crate::sbom::{self, Bill};
 use crate::tools::ToolsTree;
 use crate::turn::{self, Turn};
 use crate::{guest, host, initrd, kernel};
@@ -91,7 +92,7 @@ impl Build {
         kernel::build(&self.project, tools, (package, file), self.config.epoch, self.ui)
     }
 
-    /// Compiles the guest programs and packs the layers; returns PID 1 and the layers.
+    /// Compiles the guest programs and packs the layers; returns PID 1, the layers and the bill of materials.
     ///
     /// # Errors
     /// Those of the steps.
@@ -100,7 +101,7 @@ impl Build {
         packages: &Packages,
         tools: &ToolsTree,
         kernel: &Kernel,
-    ) -> Result<(PathBuf, [Layer; 2])> {
+    ) -> Result<(PathBuf, [Layer; 2], Bill)> {
         let Self { project, config, recipe, ui, .. } = self;
         let programs = guest::build(project, tools, config.epoch, self.offline, *ui)?;
         let version = packages.engine_version()?;
@@ -108,8 +109,21 @@ impl Build {
         let inputs = Inputs { project, tools, config, recipe, version: &version, ui: *ui };
         let mut files = packages.files(PackageSet::Engine);
         files.extend(packages.files(PackageSet::Image));
-        let layers = [inputs.base(&files, kernel)?, inputs.own(&programs)?];
-        Ok((programs.join("init"), layers))
+        let sources = packages.files(PackageSet::Kernel);
+        let (kernel_source, _) = sources.first().context("finding the kernel's source in the lock")?;
+        let bill = sbom::Inputs {
+            project,
+            config,
+            recipe,
+            packages: &files,
+            kernel_source,
+            kernel_release: &kernel::release(&kernel.image())?,
+            version: &version,
+            ui: *ui,
+        };
+        let bill = bill.bill(self.offline)?;
+        let layers = [inputs.base(&files, kernel)?, inputs.own(&programs, &bill.in_image())?];
+        Ok((programs.join("init"), layers, bill))
     }
 
     /// Builds everything and writes the ISO to `out`.
@@ -120,7 +134,7 @@ impl Build {
         check_writable(out)?;
         let (packages, tools) = self.fetch(mirror, lock)?;
         let kernel = self.kernel(&packages, &tools)?;
-        let (init, layers) = self.rootfs(&packages, &tools, &kernel)?;
+        let (init, layers, bill) = self.rootfs(&packages, &tools, &kernel)?;
         let initrd = initrd::build(&self.project, &init, &layers, self.config.epoch)?;
         let Self { project, config, ui, .. } = self;
         let version = packages.engine_version()?;
@@ -134,6 +148,7 @@ impl Build {
             ui: *ui,
         };
         parts.build(out)?;
+        bill.publish(out)?;
         let size = std::fs::metadata(out).with_context(|| format!("reading {}", out.display()))?.len();
         let mib = size as f64 / f64::from(1 << 20);
         ui.note(&format!(

@@ -1,18 +1,22 @@
 //! The command line.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::build::Build;
 use crate::enter::{self, Bind, Spec};
+use crate::inspect::{self, InspectOptions};
 use crate::mirror::MirrorOptions;
 use crate::packages::{LockOptions, Update};
 use crate::project::Project;
 use crate::qemu::run::{RunOptions, run as run_machine};
+use crate::summary::{self, SummaryOptions};
 use crate::tools::ToolsTree;
+use crate::write::{self, Places, WriteOptions};
 use crate::{step, turn, verify};
 
 /// Builds the boot2docker ISO from source and tries it out
@@ -57,6 +61,27 @@ enum Action {
         iso: Option<PathBuf>,
         #[command(flatten)]
         options: RunOptions,
+    },
+    /// Write the ISO to a USB stick or disk, safely
+    Write {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        options: WriteOptions,
+    },
+    /// Show what is in an ISO: versions, boot entries, kernel options, packages, files
+    Inspect {
+        /// The ISO [default: target/boot2docker.iso]
+        iso: Option<PathBuf>,
+        #[command(flatten)]
+        options: InspectOptions,
+    },
+    /// Show what an ISO's size is made of, and what changed against another one
+    Summary {
+        /// The ISO [default: target/boot2docker.iso]
+        iso: Option<PathBuf>,
+        #[command(flatten)]
+        options: SummaryOptions,
     },
     /// Pin packages in boot2docker.lock anew, telling which versions changed
     Lock {
@@ -104,7 +129,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             let build = start()?;
             let (packages, tools) = build.fetch(&mirror, &lock)?;
             let kernel = build.kernel(&packages, &tools)?;
-            let (_, layers) = build.rootfs(&packages, &tools, &kernel)?;
+            let (_, layers, _) = build.rootfs(&packages, &tools, &kernel)?;
             layers.iter().for_each(|layer| println!("{}", layer.file.display()));
         }
         Action::Lock { update } => {
@@ -140,9 +165,30 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             let status = run_machine(&project, &ToolsTree::open(&project)?, &iso, &options)?;
             return Ok(exit_code(status));
         }
+        Action::Write { places, options } => {
+            let tools = || ToolsTree::open(&Project::find()?);
+            write::run(&places.iso, &places.disk, &options, tools)?;
+        }
+        Action::Inspect { iso, options } => {
+            let iso = iso.map_or_else(|| Project::find().map(|project| project.iso()), Ok)?;
+            print_all(&inspect::run(&iso, options)?)?;
+        }
+        Action::Summary { iso, options } => {
+            let project = Project::find()?;
+            let iso = iso.unwrap_or_else(|| project.iso());
+            print_all(&summary::run(&project, &iso, &options)?)?;
+        }
         Action::Clean { cache } => clean(&Project::find()?, cache)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a long text; a reader that has seen enough, such as `head`, is fine.
+fn print_all(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to standard output"),
+    }
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
@@ -150,8 +196,21 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 }
 
 /// Names of what the builder makes in `target/`; cargo's own files stay.
-const MADE: [&str; 9] =
-    ["boot2docker.iso", "guest", "initrd", "iso", "layers", "logs", "run", "tools", "verify"];
+const MADE: [&str; 13] = [
+    "boot2docker.iso",
+    "boot2docker.iso.sha256",
+    "boot2docker.licences.tar.zst",
+    "boot2docker.spdx.json",
+    "guest",
+    "initrd",
+    "iso",
+    "layers",
+    "logs",
+    "run",
+    "sbom",
+    "tools",
+    "verify",
+];
 
 fn clean(project: &Project, cache: bool) -> Result<()> {
     let _turn =

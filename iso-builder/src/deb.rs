@@ -125,15 +125,44 @@ fn member<R: Read>(entry: &tar::Entry<'_, R>) -> std::io::Result<Member> {
     })
 }
 
+/// Returns the package's control file. Source: deb-control(5).
+///
+/// # Errors
+/// When the package cannot be read or has none.
+pub fn control(deb: &Path) -> Result<String> {
+    let mut text = None;
+    with_archive(deb, "control.tar", |archive| {
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            if absolute(&entry.path()?) == Path::new("/control") {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
+                text = Some(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+        Ok(())
+    })?;
+    text.ok_or_else(|| anyhow!("reading {}: there is no control file in it", deb.display()))
+}
+
 /// Makes `./usr/bin/x` the absolute `/usr/bin/x`.
 fn absolute(path: &Path) -> PathBuf {
     let parts = path.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
     Path::new("/").join(parts.collect::<PathBuf>())
 }
 
-/// Finds `data.tar.*` in the package, decompresses it and hands it to `read`.
+/// Hands the package's files to `read`.
 fn with_files(
     deb: &Path,
+    read: impl FnOnce(&mut tar::Archive<Box<dyn Read + '_>>) -> std::io::Result<()>,
+) -> Result<()> {
+    with_archive(deb, "data.tar", read)
+}
+
+/// Finds the member `wanted`, with whatever suffix, in the package, decompresses it and hands it to `read`.
+fn with_archive(
+    deb: &Path,
+    wanted: &str,
     read: impl FnOnce(&mut tar::Archive<Box<dyn Read + '_>>) -> std::io::Result<()>,
 ) -> Result<()> {
     let reading = || format!("reading {}", deb.display());
@@ -142,18 +171,18 @@ fn with_files(
     while let Some(member) = outer.next_entry() {
         let member = member.with_context(reading)?;
         let name = String::from_utf8_lossy(member.header().identifier()).trim_end_matches('/').to_owned();
-        let Some(compression) = name.strip_prefix("data.tar") else { continue };
+        let Some(compression) = name.strip_prefix(wanted) else { continue };
         let buffered = BufReader::with_capacity(1 << 18, member);
         let stream: Box<dyn Read + '_> = match compression {
             ".xz" => Box::new(XzDecoder::new(buffered)),
             ".zst" => Box::new(zstd::Decoder::with_buffer(buffered).with_context(reading)?),
             ".gz" => Box::new(GzDecoder::new(buffered)),
             "" => Box::new(buffered),
-            other => bail!("reading {}: data.tar{other} has an unknown compression", deb.display()),
+            other => bail!("reading {}: {wanted}{other} has an unknown compression", deb.display()),
         };
         return read(&mut tar::Archive::new(stream)).with_context(reading);
     }
-    bail!("reading {}: no data.tar in it; it is no Debian package", deb.display())
+    bail!("reading {}: no {wanted} in it; it is no Debian package", deb.display())
 }
 
 #[cfg(test)]

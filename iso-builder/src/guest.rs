@@ -27,7 +27,7 @@ const SOURCES: [&str; 8] =
     ["sys", "init", "automount", "docker-setup", "net-setup", "sshd-setup", "Cargo.toml", "Cargo.lock"];
 
 /// The only target: the host's own, so that nothing but the stock toolchain is needed.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The host's Rust, as far as the guest build needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn build(
 }
 
 /// Downloads the crates of `Cargo.lock`; inside the tools tree there is no network.
-fn fetch_crates(project: &Project, offline: bool) -> Result<()> {
+pub(crate) fn fetch_crates(project: &Project, offline: bool) -> Result<()> {
     let mut cargo = Command::new("cargo");
     if offline {
         cargo.arg("--offline");

@@ -4,6 +4,7 @@
 //! libraries that their ELF headers ask for. Parts that not every image needs are in named groups, which
 //! `image.groups` of the configuration switches on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -216,6 +217,31 @@ impl Recipe {
     pub fn select(&self, packages: &[(&LockedPackage, PathBuf)], ui: Progress) -> Result<Tree> {
         let selection = Selection::read(packages, &|package, path| self.wants(package, path), ui)?;
         selection.tree(&self.components, &self.bundles)
+    }
+
+    /// Returns the names of the packages that [`Recipe::select`] takes a file from.
+    ///
+    /// # Errors
+    /// As [`Recipe::select`].
+    pub fn packages_used(
+        &self,
+        packages: &[(&LockedPackage, PathBuf)],
+        ui: Progress,
+    ) -> Result<BTreeSet<String>> {
+        let selection = Selection::read(packages, &|package, path| self.wants(package, path), ui)?;
+        let tree = selection.tree(&self.components, &self.bundles)?;
+        let mut names: BTreeSet<_> =
+            tree.iter().filter_map(|(path, _)| selection.package_of(path)).map(str::to_owned).collect();
+        names.extend(self.bundles.iter().map(|bundle| bundle.of.package.clone()));
+        Ok(names)
+    }
+
+    /// Returns name and group of the component that names the file at `path`.
+    #[must_use]
+    pub fn component_of(&self, path: &Path) -> Option<(&str, Option<&str>)> {
+        let is_it = |file: &PackageFile| file.matches(path) || GuestPath::new(&file.path).as_path() == path;
+        let component = self.components.iter().find(|component| component.files.iter().any(is_it))?;
+        Some((&component.name, component.group.as_deref()))
     }
 
     fn wants(&self, package: &str, path: &Path) -> bool {

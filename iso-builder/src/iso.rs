@@ -43,7 +43,7 @@ const ESP_TABLES_KIB: u64 = 64;
 const ESP_SERIAL: &str = "b2d00001";
 
 /// Prefix of the volume label; the engine's version follows. Docker Machine parses it.
-const LABEL_PREFIX: &str = "b2d-v";
+pub(crate) const LABEL_PREFIX: &str = "b2d-v";
 
 /// What the ISO is made of.
 #[derive(Debug, Clone, Copy)]

@@ -14,6 +14,9 @@ pub const SECTOR_BYTES: u64 = 2048;
 /// Volume descriptors start here. Unit: sectors.
 const FIRST_DESCRIPTOR: u64 = 16;
 
+/// Where the label is in the primary volume descriptor, and its length. Unit: bytes.
+const LABEL: (u64, usize) = (40, 32);
+
 /// Byte of a directory record that says whether it is a directory.
 const FLAGS: usize = 25;
 
@@ -75,6 +78,15 @@ impl Iso {
         let descriptor = iso.bytes(FIRST_DESCRIPTOR * SECTOR_BYTES, 6)?;
         ensure!(descriptor == b"\x01CD001", "reading {}: it is not an ISO 9660 image", path.display());
         Ok(iso)
+    }
+
+    /// Returns the volume label.
+    ///
+    /// # Errors
+    /// When the image ends before.
+    pub fn label(&self) -> Result<String> {
+        let label = self.bytes(FIRST_DESCRIPTOR * SECTOR_BYTES + LABEL.0, LABEL.1)?;
+        Ok(String::from_utf8_lossy(&label).trim_end().to_owned())
     }
 
     /// Returns `length` bytes from `offset`.

@@ -1,6 +1,7 @@
 //! The kernel: Debian's source, our patches in order, our fragments; lost options are errors.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,9 @@ const REVISION: u32 = 1;
 
 /// Where the tree sees the kernel's source.
 const BUILD: &str = "/build";
+
+/// The version lies in the setup code, which is never larger. Unit: bytes.
+const SETUP_BYTES: u64 = 32 << 10;
 
 /// A finished kernel in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,19 +219,26 @@ fn remove_source_links(modules: &Path) -> Result<()> {
 /// When the file is no x86 kernel.
 /// Source: kernel Documentation/arch/x86/boot.rst, `kernel_version` at offset 0x20e.
 pub fn release(image: &Path) -> Result<String> {
-    use std::os::unix::fs::FileExt as _;
-    const POINTER: u64 = 0x20e;
-    const SETUP: u64 = 0x200;
-    let file = File::open(image).with_context(|| format!("opening {}", image.display()))?;
-    let mut offset = [0; 2];
-    file.read_exact_at(&mut offset, POINTER).with_context(|| format!("reading {}", image.display()))?;
-    let mut text = [0; 128];
-    file.read_exact_at(&mut text, SETUP + u64::from(u16::from_le_bytes(offset)))
-        .with_context(|| format!("reading {}", image.display()))?;
-    let text = String::from_utf8_lossy(&text);
+    let reading = || format!("reading {}", image.display());
+    let mut head = Vec::new();
+    let file = File::open(image).with_context(reading)?;
+    file.take(SETUP_BYTES).read_to_end(&mut head).with_context(reading)?;
+    release_in(&head).with_context(reading)
+}
+
+/// As [`release`], of a kernel's first bytes.
+///
+/// # Errors
+/// When they are no x86 kernel.
+pub(crate) fn release_in(image: &[u8]) -> Result<String> {
+    const POINTER: usize = 0x20e;
+    const SETUP: usize = 0x200;
+    let pointer = image.get(POINTER..POINTER + 2).map_or(0, |two| u16::from_le_bytes([two[0], two[1]]));
+    let text = image.get(SETUP + usize::from(pointer)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[..text.len().min(128)]);
     let release = text.split([' ', '\0']).next().unwrap_or_default();
     if release.is_empty() {
-        bail!("reading {}: there is no version in it; it is no Linux kernel", image.display());
+        bail!("there is no version in it; it is no Linux kernel");
     }
     Ok(release.to_owned())
 }

@@ -37,6 +37,9 @@ const FILES: &str = "rootfs/files";
 /// Files of ours that are there when a group is on, each below a folder with the group's name.
 const GROUPS: &str = "rootfs/groups";
 
+/// Folder of the image with lock and bill of materials.
+const BILL: &str = "/usr/share/boot2docker";
+
 /// A squashfs and the name that gives it its place in the stack: a higher name lies above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -107,13 +110,13 @@ impl Inputs<'_> {
         Ok(Layer { name: "10-base.squashfs", file: folder.join("layer.squashfs") })
     }
 
-    /// Packs what this project brings: its programs and the files below `rootfs/`.
+    /// Packs what this project brings: its programs, the files below `rootfs/` and those in the folder `bill`.
     ///
     /// # Errors
     /// When a file cannot be read or packing fails.
-    pub fn own(&self, programs: &Path) -> Result<Layer> {
+    pub fn own(&self, programs: &Path, bill: &Path) -> Result<Layer> {
         let root = self.project.root();
-        let mut key = self.key("own", OWN_LEVEL).text(self.version).tree(programs)?;
+        let mut key = self.key("own", OWN_LEVEL).text(self.version).tree(programs)?.tree(bill)?;
         for folder in [FILES, TEMPLATES] {
             key = key.tree(&root.join(folder))?;
         }
@@ -139,6 +142,7 @@ impl Inputs<'_> {
                         Node::file(bytes, 0o755),
                     );
                 }
+                add_folder(&mut tree, bill, Path::new(BILL), &|_, bytes| bytes)?;
                 self.recipe.apply_attributes(&mut tree)?;
                 tree.add_parents(|path| self.recipe.describe_folder(path));
                 self.pack(&tree, OWN_LEVEL, &part.join("layer.squashfs"))

@@ -102,6 +102,11 @@ impl Selection {
         Ok(tree)
     }
 
+    /// Returns the package that the file at `path` comes from.
+    pub(crate) fn package_of(&self, path: &GuestPath) -> Option<&str> {
+        self.by_path.get(path).map(|candidate| candidate.package.as_str())
+    }
+
     /// Returns what `file` means, sorted; nothing at all is an error.
     fn matching(&self, file: &PackageFile) -> Result<Vec<&GuestPath>> {
         let PackageFile { package, path } = file;

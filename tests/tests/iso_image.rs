@@ -6,6 +6,9 @@ use std::fs;
 use anyhow::{Context, Result};
 use gpt::GptConfig;
 use gpt::mbr::PartRecord;
+use iso_builder::inspect::{self, InspectOptions};
+use iso_builder::project::Project;
+use iso_builder::summary::{self, SummaryOptions};
 use tests::Lab;
 use tests::iso9660::{Entry, Iso, Platform, SECTOR_BYTES};
 
@@ -117,6 +120,72 @@ fn the_same_bytes_are_a_bootable_disk() -> Result<()> {
     table.backup_header().context("reading the second GPT header")?;
     let starts: Vec<_> = table.partitions().values().map(|partition| partition.first_lba * 512).collect();
     assert!(starts.contains(&start), "{starts:?}");
+    Ok(())
+}
+
+/// The file alone tells what is in it, down to each file of the image.
+#[test]
+fn the_iso_can_be_inspected() -> Result<()> {
+    let iso = Lab::new("inspect")?.iso();
+    let shown = |options| inspect::run(&iso, options);
+    let overview = shown(InspectOptions::default())?;
+    for wanted in [
+        "label       b2d-v",
+        "boot image  BIOS",
+        "boot image  UEFI",
+        "BIOS entry  boot2docker: ",
+        "UEFI entry  boot2docker: ",
+        "-boot2docker\n",
+        "type 0xef",
+        "layer       50-boot2docker.squashfs",
+    ] {
+        assert!(overview.contains(wanted), "{wanted}: {overview}");
+    }
+    let kernel = shown(InspectOptions { kernel_config: true, ..Default::default() })?;
+    assert!(kernel.lines().any(|line| line == "CONFIG_OVERLAY_FS=y"), "{} bytes", kernel.len());
+    let files = shown(InspectOptions { files: true, ..Default::default() })?;
+    for wanted in ["/usr/sbin/dockerd", "/usr/sbin/init", "/usr/share/boot2docker/licences.tar.zst"] {
+        let line = files.lines().find(|line| line.ends_with(&format!(" {wanted}")));
+        assert!(line.is_some_and(|line| line.starts_with("-r")), "{wanted}: {line:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_bill_of_materials_names_everything_with_its_digest() -> Result<()> {
+    let lab = Lab::new("bill")?;
+    let bill = inspect::bill(&lab.iso())?;
+    let package = |id: &str| bill.packages.iter().find(|package| package.id == id);
+    for (kind, named) in [("deb", 60), ("source", 40), ("crate", 30)] {
+        let prefix = format!("SPDXRef-{kind}-");
+        let found = bill.packages.iter().filter(|package| package.id.starts_with(&prefix)).count();
+        assert!(found > named, "{found} of {kind}");
+    }
+    for found in bill.packages.iter().filter(|package| package.id.starts_with("SPDXRef-deb-")) {
+        assert!(found.sha256().is_some(), "{}", found.name);
+        let has_source = bill.relationships.iter().any(|relation| {
+            relation.spdx_element_id == found.id && relation.relationship_type == "GENERATED_FROM"
+        });
+        assert!(has_source || found.name.starts_with("linux-source"), "{}", found.name);
+    }
+    assert_eq!(package("SPDXRef-deb-runc").map(|it| it.licence_declared.as_str()), Some("Apache-2.0"));
+    assert!(package("SPDXRef-kernel").is_some_and(|it| it.version_info.starts_with("6.")));
+    assert!(package("SPDXRef-deb-perl-base").is_none(), "no file of it is in the image");
+    Ok(())
+}
+
+/// Sizes add up to the file's, and comparing an ISO with itself finds nothing.
+#[test]
+fn the_summary_accounts_for_every_byte() -> Result<()> {
+    let lab = Lab::new("summary")?;
+    let chart = lab.folder().join("chart.svg");
+    let options = SummaryOptions { against: Some(lab.iso()), chart: Some(chart.clone()) };
+    let text = summary::run(&Project::find()?, &lab.iso(), &options)?;
+    let all = text.lines().find(|line| line.ends_with("  all")).context("finding the sum")?;
+    let kib: u64 = all.split_whitespace().next().unwrap_or_default().parse()?;
+    assert_eq!(kib, fs::metadata(lab.iso())?.len().div_ceil(1024), "{text}");
+    assert!(text.ends_with(":\n  nothing\n"), "{text}");
+    assert!(fs::read_to_string(chart)?.contains("container engine"));
     Ok(())
 }
 

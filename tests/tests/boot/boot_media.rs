@@ -1,11 +1,19 @@
 //! Every way to start the ISO ends in a container that prints its own output. Each way has another disk controller.
 
+use std::fs::File;
+use std::path::PathBuf;
+
 use anyhow::Result;
-use iso_builder::qemu::Bus;
+use iso_builder::qemu::{Boot, Bus};
+use iso_builder::sbom::spdx::Document;
+use iso_builder::write::{self, WriteOptions};
 use tests::container::{self, import_image};
 use tests::disk::{Image, Layout};
 use tests::vm::VmPlan;
 use tests::{Lab, Vm};
+
+/// Size of a disk with ISO and data.
+const DISK_BYTES: u64 = 2 << 30;
 
 #[test]
 fn bios_starts_the_cd() -> Result<()> {
@@ -14,11 +22,12 @@ fn bios_starts_the_cd() -> Result<()> {
     reaches_a_container(Vm::plan(&lab).disk(&disk, Bus::Ide), "/mnt/sda1")
 }
 
+/// The disk is one that `iso-builder write --data` made: what was booted is where the data is.
 #[test]
-fn bios_starts_the_disk() -> Result<()> {
+fn bios_starts_the_disk_that_holds_the_data_too() -> Result<()> {
     let lab = Lab::new("bios-disk")?;
-    let disk = Image::data(&lab, "data", Layout::Partition)?;
-    reaches_a_container(Vm::plan(&lab).boot_from_disk(Bus::Virtio).disk(&disk, Bus::Ahci), "/mnt/sda1")
+    let disk = written_disk(&lab)?;
+    reaches_a_container(Vm::plan(&lab).boot(Boot::Disk(disk, Bus::Virtio)), "/mnt/vda3")
 }
 
 #[test]
@@ -29,11 +38,21 @@ fn uefi_starts_the_cd() -> Result<()> {
 }
 
 #[test]
-fn uefi_starts_the_usb_stick() -> Result<()> {
+fn uefi_starts_the_usb_stick_that_holds_the_data_too() -> Result<()> {
     let lab = Lab::new("uefi-disk")?;
-    let disk = Image::data(&lab, "data", Layout::WholeDisk)?;
-    // Stick and disk are both SCSI disks to the kernel; which is first is a race.
-    reaches_a_container(Vm::plan(&lab).uefi().boot_from_disk(Bus::Usb).disk(&disk, Bus::Scsi), "/mnt/sd")
+    let disk = written_disk(&lab)?;
+    reaches_a_container(Vm::plan(&lab).uefi().boot(Boot::Disk(disk, Bus::Usb)), "/mnt/sda3")
+}
+
+/// Returns the image of a disk with ISO and data partition, written a second time as for a newer ISO.
+fn written_disk(lab: &Lab) -> Result<PathBuf> {
+    let path = lab.folder().join("written.img");
+    File::create(&path)?.set_len(DISK_BYTES)?;
+    let options = WriteOptions { data: true, force: false, yes: true };
+    for _ in 0..2 {
+        write::run(&lab.iso(), &path, &options, || Ok(lab.tools().clone()))?;
+    }
+    Ok(path)
 }
 
 /// Boots, checks that Docker's data is below `mount`, runs a container, presses the power button.
@@ -43,6 +62,13 @@ fn reaches_a_container(plan: VmPlan, mount: &str) -> Result<()> {
     let data_root = info["DockerRootDir"].as_str().unwrap_or_default();
     assert!(data_root.starts_with(mount) && data_root.ends_with("/var/lib/docker"), "{data_root}");
     let ssh = vm.ssh()?;
+    // The bill of materials, the lock and the licences are in the image, and are of this image.
+    let bill = ssh.run("cat /usr/share/boot2docker/boot2docker.spdx.json")?;
+    assert_eq!(
+        Document::read(bill.as_bytes())?.name,
+        format!("boot2docker-{}", ssh.run("cat /etc/version")?.trim())
+    );
+    ssh.run("cd /usr/share/boot2docker && test -s boot2docker.lock && test -s licences.tar.zst")?;
     import_image(&ssh)?;
     assert_eq!(container::run(&ssh, "echo printed by the container")?, "printed by the container\n");
     vm.press_power_button()
