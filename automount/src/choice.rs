@@ -121,7 +121,7 @@ fn qualify(device: &Device, facts: &Facts) -> Result<Choice, Refusal> {
     let choice = match &device.content {
         Content::Unread => return Err(Refusal::Optical),
         Content::Unreadable(error) => return Err(Refusal::Unreadable(error.clone())),
-        _ if device.is_boot_medium => return Err(Refusal::BootMedium),
+        _ if device.is_boot_medium && !is_behind_the_boot_image(device) => return Err(Refusal::BootMedium),
         _ if facts.asked.format.as_ref() == Some(&device.name) => ordered(device)?,
         Content::Magic(archive) => magic(device, archive, facts)?,
         _ if device.has_partitions => return Err(Refusal::HasPartitions),
@@ -138,6 +138,13 @@ fn qualify(device: &Device, facts: &Facts) -> Result<Choice, Refusal> {
         return Err(Refusal::ReadOnly);
     }
     Ok(choice)
+}
+
+/// Tells whether this is a partition with our label, as `iso-builder write --data` makes it behind the ISO: the rest of
+/// a boot medium is never touched.
+fn is_behind_the_boot_image(device: &Device) -> bool {
+    device.partition.is_some()
+        && matches!(&device.content, Content::Filesystem(filesystem) if filesystem.label == b2d_sys::contract::DATA_LABEL)
 }
 
 fn is_cut_off(device: &Device) -> bool {

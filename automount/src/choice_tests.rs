@@ -144,6 +144,19 @@ fn file_systems_are_adopted_or_refused() {
         (
             "behind the boot image",
             one(Device { is_boot_medium: true, ..data("sda3") }),
+            vec![Mounted(Reason::Label)],
+        ),
+        (
+            "on the boot medium, with another label",
+            one(Device {
+                is_boot_medium: true,
+                ..holding("sda3", "", Seen { has_data: true, ..Seen::default() })
+            }),
+            vec![Left(Refusal::BootMedium)],
+        ),
+        (
+            "the boot medium as a whole",
+            one(Device { is_boot_medium: true, ..data("sda") }),
             vec![Left(Refusal::BootMedium)],
         ),
     ]);

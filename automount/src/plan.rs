@@ -107,6 +107,10 @@ fn existing(device: &Device, filesystem: &Filesystem, facts: &Facts, reason: Str
 
 /// Returns disk and new extent of a partition that has room behind it.
 fn grown_partition<'a>(device: &Device, facts: &'a Facts) -> Option<(&'a Device, Extent)> {
+    // Its tables are those of the ISO, which BIOS and UEFI start by; they are not ours to write.
+    if device.is_boot_medium {
+        return None;
+    }
     let place = device.partition.as_ref()?;
     let disk = facts.devices.iter().find(|disk| disk.name == place.disk)?;
     let table = disk.table.as_ref()?;

@@ -116,6 +116,16 @@ fn partition_is_not_grown_beyond_what_its_table_can_say() {
 }
 
 #[test]
+fn the_tables_of_the_boot_medium_are_not_written() {
+    let mut facts = formatted(FilesystemKind::Ext4, 16 << 10);
+    let grows =
+        |facts: &Facts| plan(facts).store.steps.iter().any(|step| matches!(step, Step::GrowPartition { .. }));
+    assert!(grows(&facts));
+    facts.devices.iter_mut().for_each(|device| device.is_boot_medium = true);
+    assert!(!grows(&facts));
+}
+
+#[test]
 fn without_a_disk_data_is_kept_in_ram() {
     assert_golden("no-disk", &plan(&machine(vec![])));
 }

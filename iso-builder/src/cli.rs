@@ -56,6 +56,8 @@ enum Action {
     /// Compile the guest programs and pack the root layers, and what they need first
     Rootfs,
     /// Boot the ISO in QEMU: data disk under target/, SSH and Docker on loopback, console on the terminal
+    ///
+    /// The exit code is 0 when the guest switched itself off, 1 when the machine ended otherwise.
     Run {
         /// The ISO to boot [default: target/boot2docker.iso]
         iso: Option<PathBuf>,
@@ -162,8 +164,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Run { iso, options } => {
             let project = Project::find()?;
             let iso = iso.unwrap_or_else(|| project.iso());
-            let status = run_machine(&project, &ToolsTree::open(&project)?, &iso, &options)?;
-            return Ok(exit_code(status));
+            return run_machine(&project, &ToolsTree::open(&project)?, &iso, &options);
         }
         Action::Write { places, options } => {
             let tools = || ToolsTree::open(&Project::find()?);

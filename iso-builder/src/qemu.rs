@@ -35,6 +35,10 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Network cards, in the order eth0, eth1, ...
     pub nics: Vec<Nic>,
+    /// Folders of the host that the guest can mount.
+    pub shares: Vec<Share>,
+    /// Port of 127.0.0.1 on which the screen is shown by VNC; without one nobody sees it.
+    pub vnc: Option<u16>,
     /// The other end of the first serial port.
     pub serial: Serial,
     /// Unix socket on which the owner listens for QEMU's control connection.
@@ -99,6 +103,15 @@ pub enum Bus {
     Scsi,
     /// USB 3 mass storage: `sda`, a second or more after the others.
     Usb,
+}
+
+/// A folder of the host, offered by 9p.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// What the guest mounts it by.
+    pub tag: String,
+    /// The folder.
+    pub folder: PathBuf,
 }
 
 /// A network card on a user-mode network of its own: QEMU is router, DHCP and DNS server there.

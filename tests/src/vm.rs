@@ -191,6 +191,8 @@ impl Vm {
             boot: Boot::Cd(lab.iso()),
             disks: Vec::new(),
             nics: vec![Nic { forwards: forwards.into(), is_isolated: true, ..Nic::default() }],
+            shares: Vec::new(),
+            vnc: None,
             serial: Serial::Stdio,
             qmp: None,
         };

@@ -4,10 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::{Accelerator, Boot, Bus, Disk, Firmware, Machine, Nic, NicModel, QemuFiles, Serial};
+use super::{Accelerator, Boot, Bus, Disk, Firmware, Machine, Nic, NicModel, QemuFiles, Serial, Share};
 
 /// Drive name of what the machine boots from.
 const BOOT_DRIVE: &str = "boot";
+
+/// Port of the first screen. Source: RFC 6143, section 8.
+pub(super) const VNC_FIRST_PORT: u16 = 5900;
 
 /// SATA port of a boot disk: the last of the six that hw/ide/ich.c has.
 const BOOT_PORT: usize = 5;
@@ -28,6 +31,11 @@ impl Machine {
         }
         for (index, nic) in self.nics.iter().enumerate() {
             add_nic(&mut argv, index, nic);
+        }
+        for Share { tag, folder } in &self.shares {
+            // What the guest creates belongs to the user who runs QEMU.
+            let share = format!("local,id={tag},mount_tag={tag},security_model=none,multidevs=remap,path=");
+            argv.add("-virtfs", with_path(&share, folder));
         }
         self.add_outside(&mut argv);
         argv.0
@@ -107,7 +115,11 @@ impl Machine {
             argv.add("-chardev", with_path("socket,id=qmp,path=", path))
                 .add("-mon", "chardev=qmp,mode=control");
         }
-        argv.add("-display", "none");
+        match self.vnc {
+            // QEMU counts screens, not ports.
+            Some(port) => argv.add("-display", format!("vnc=127.0.0.1:{}", port - VNC_FIRST_PORT)),
+            None => argv.add("-display", "none"),
+        };
     }
 }
 
@@ -214,6 +226,8 @@ mod tests {
             boot: Boot::Cd("/b2d.iso".into()),
             disks: Vec::new(),
             nics: Vec::new(),
+            shares: Vec::new(),
+            vnc: None,
             serial: Serial::Stdio,
             qmp: None,
         }
@@ -324,6 +338,16 @@ mod tests {
         };
         let text = line(&Machine { boot, ..machine() });
         assert!(text.contains("-kernel /vmlinuz -initrd /initrd.img -append console=ttyS0 quiet"), "{text}");
+    }
+
+    #[test]
+    fn shares_and_a_screen_are_offered() {
+        let shares = vec![Share { tag: "share0".into(), folder: "/my,work".into() }];
+        let text = line(&Machine { shares, vnc: Some(5901), ..machine() });
+        let share =
+            "-virtfs local,id=share0,mount_tag=share0,security_model=none,multidevs=remap,path=/my,,work ";
+        assert!(text.contains(share), "{text}");
+        assert!(text.ends_with("-display vnc=127.0.0.1:1"), "{text}");
     }
 
     #[test]

@@ -63,9 +63,16 @@ pub(super) fn expression(names: &[String]) -> Option<String> {
     let mut parts = Vec::new();
     for name in names {
         let part = one(name)?;
-        let part = if part.contains(" OR ") && names.len() > 1 { format!("({part})") } else { part };
-        if !parts.contains(&part) {
-            parts.push(part);
+        let has_choice = part.contains(" OR ");
+        let all: Vec<_> = match (has_choice, names.len()) {
+            (true, 1) => vec![part],
+            (true, _) => vec![format!("({part})")],
+            (false, _) => part.split(" AND ").map(str::to_owned).collect(),
+        };
+        for part in all {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
         }
     }
     (!parts.is_empty()).then(|| parts.join(" AND "))
@@ -106,6 +113,7 @@ mod tests {
             (&["GPL-2+", "Expat", "MIT"], Some("GPL-2.0-or-later AND MIT")),
             (&["GPL-1+ or Artistic"], Some("GPL-1.0-or-later OR Artistic-1.0-Perl")),
             (&["GPL-1+ or Artistic", "zlib"], Some("(GPL-1.0-or-later OR Artistic-1.0-Perl) AND Zlib")),
+            (&["Apache-2.0 and MPL-2.0", "MPL-2.0"], Some("Apache-2.0 AND MPL-2.0")),
             (&["GPL-2+ with OpenSSL exception"], None),
             (&["GPL-2+", "public-domain"], None),
             (&[], None),

@@ -15,7 +15,7 @@ const LEFT: u32 = 330;
 const LONGEST: u32 = 480;
 
 /// Room behind the longest bar for its figure.
-const RIGHT: u32 = 130;
+const RIGHT: u32 = 150;
 
 /// Returns a chart of `rows`: name and size in bytes, in the order in which they are shown.
 pub(super) fn svg(title: &str, rows: &[(String, u64)]) -> String {

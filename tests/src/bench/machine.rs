@@ -208,6 +208,8 @@ fn machine(lab: &Lab, start: &Start, console: PathBuf, qmp: PathBuf) -> Result<M
             is_isolated: true,
             ..Nic::default()
         }],
+        shares: Vec::new(),
+        vnc: None,
         serial: Serial::Socket(console),
         qmp: Some(qmp),
     })

@@ -17,3 +17,4 @@ mod pid1;
 mod power;
 mod power_cuts;
 mod rescue;
+mod run_command;
