@@ -99,7 +99,10 @@ impl Guest {
         }
         let Some(archive) = run(FETCH).context("fetching the certificates")? else { return Ok(()) };
         unpack(&archive, &self.certificates).context("fetching the certificates")?;
-        tell(&format!("certificates are in {}; docker can be used", self.certificates.display()));
+        tell(&format!(
+            "certificates are in {}; the docker command works once docker is ready",
+            self.certificates.display()
+        ));
         Ok(())
     }
 
