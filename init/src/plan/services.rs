@@ -8,7 +8,7 @@ use b2d_sys::contract;
 use crate::facts::{Facts, StateFacts};
 use crate::model::ServiceId;
 use crate::service::{Limit, Ready, Restart, Service, Stop, StopGroup, Streams};
-use crate::works::{HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM, WATCH_CLOCK};
+use crate::works::{HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM, TERMINAL_SIZE, TERMINAL_SIZE_LIMIT, WATCH_CLOCK};
 
 /// dockerd gives all containers together 15 s, and then needs time for itself: seconds for many on a slow machine.
 const DOCKER_GRACE: Duration = Duration::from_secs(30);
@@ -135,12 +135,20 @@ pub fn udhcpc(interface: &str) -> Service {
     }
 }
 
+/// Returns what finds out the size of a terminal, None where the kernel knows it.
+pub fn terminal_size(terminal: &str) -> Option<(Vec<String>, Duration)> {
+    let is_line = !terminal.starts_with("tty") || terminal.starts_with("ttyS");
+    let argv = || vec![PROGRAM.to_owned(), TERMINAL_SIZE.to_owned(), format!("/dev/{terminal}")];
+    is_line.then(|| (argv(), TERMINAL_SIZE_LIMIT))
+}
+
 fn getty(terminal: &str, has_autologin: bool) -> Service {
     let term = if terminal.starts_with("ttyS") { "vt100" } else { "linux" };
     let argv: &[&str] =
         if has_autologin { &["/bin/login", "-f", "docker"] } else { &["/sbin/getty", "-L", "0", "-", term] };
     Service {
         env: vec![("TERM", term.to_owned())],
+        prepare: terminal_size(terminal),
         stop: Stop { group: StopGroup::Logins, by_hangup: true, grace: SMALL_GRACE },
         streams: Streams::Terminal(Path::new("/dev").join(terminal)),
         ..plain(&format!("getty-{terminal}"), argv, Path::new("/"))

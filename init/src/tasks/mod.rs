@@ -5,6 +5,7 @@ mod clock;
 pub mod coldplug;
 mod host_clock;
 mod rotate;
+mod terminal_size;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +15,7 @@ use b2d_sys::effects::reboot;
 use b2d_sys::logging;
 
 use crate::facts::{Facts, StateFacts};
-use crate::works::{COLDPLUG, HOST_CLOCK, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK};
+use crate::works::{COLDPLUG, HOST_CLOCK, ROTATE_LOG, SYNC, TERMINAL_SIZE, UNMOUNT_ALL, WATCH_CLOCK};
 use crate::{finish, plan};
 
 /// Does the work that the arguments name; None if they name none.
@@ -32,6 +33,7 @@ pub fn run(words: &[&str]) -> Option<Result<()>> {
         [COLDPLUG] => coldplug::run(root),
         [WATCH_CLOCK] => clock::run(root),
         [HOST_CLOCK] => host_clock::run(root),
+        [TERMINAL_SIZE, terminal] => terminal_size::run(Path::new(terminal)),
         [ROTATE_LOG, path, bytes] => rotate::run(Path::new(path), bytes),
         _ => return None,
     })

@@ -1,15 +1,19 @@
 //! Terminals that people log in at.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::termios::{
-    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, isatty, tcgetattr, tcsetattr,
+    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, Winsize, isatty, tcgetattr,
+    tcgetwinsize, tcsetattr, tcsetwinsize,
 };
+
+use super::poll::{self, Interest};
 
 /// Opens a terminal without waiting for a carrier and without making it ours.
 ///
@@ -49,6 +53,65 @@ pub fn open_for_login(path: &Path) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Sends `question` to a terminal and returns what comes back until `is_answer` says it is all, or `wait` has passed.
+/// Nothing is echoed meanwhile, and the modes are as before afterwards.
+///
+/// # Errors
+/// As [`open_terminal`], or when the terminal takes nothing.
+pub fn ask(
+    path: &Path,
+    question: &[u8],
+    wait: Duration,
+    is_answer: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<u8>> {
+    let mut terminal = File::from(open_terminal(path)?);
+    let before = tcgetattr(&terminal).with_context(|| format!("reading the modes of {}", path.display()))?;
+    let mut raw = before.clone();
+    raw.make_raw();
+    let answer = tcsetattr(&terminal, OptionalActions::Now, &raw)
+        .map_err(io::Error::from)
+        .and_then(|()| terminal.write_all(question))
+        .and_then(|()| hear(&mut terminal, wait, is_answer));
+    tcsetattr(&terminal, OptionalActions::Now, &before)
+        .with_context(|| format!("setting the modes of {}", path.display()))?;
+    answer.with_context(|| format!("asking {}", path.display()))
+}
+
+fn hear(terminal: &mut File, wait: Duration, is_answer: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+    let begun = Instant::now();
+    let mut heard = Vec::new();
+    let mut buffer = [0; 64];
+    while let Some(left) = wait.checked_sub(begun.elapsed()).filter(|_| !is_answer(&heard)) {
+        if poll::wait(&[(terminal.as_fd(), Interest::Read)], Some(left))? == [true] {
+            match terminal.read(&mut buffer)? {
+                0 => break,
+                count => heard.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+    Ok(heard)
+}
+
+/// Returns a terminal's rows and columns, None if it does not know them.
+///
+/// # Errors
+/// As [`open_terminal`], or when the kernel refuses.
+pub fn size(path: &Path) -> Result<Option<(u16, u16)>> {
+    let terminal = open_terminal(path)?;
+    let size = tcgetwinsize(&terminal).with_context(|| format!("reading the size of {}", path.display()))?;
+    Ok((size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col)))
+}
+
+/// Tells the kernel a terminal's rows and columns.
+///
+/// # Errors
+/// As [`open_terminal`], or when the kernel refuses.
+pub fn set_size(path: &Path, (rows, columns): (u16, u16)) -> Result<()> {
+    let terminal = open_terminal(path)?;
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&terminal, size).with_context(|| format!("setting the size of {}", path.display()))
+}
+
 /// Writes a line to a terminal; a terminal that takes nothing now loses it rather than holding us up.
 ///
 /// # Errors
@@ -58,4 +121,52 @@ pub fn print_line(path: &Path, line: &str) -> Result<()> {
     terminal
         .write_all(format!("\r{line}\r\n").as_bytes())
         .with_context(|| format!("writing to {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::thread;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    /// Returns the far end of a new terminal line, and the name of the terminal.
+    fn line() -> (File, PathBuf) {
+        let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&far).unwrap();
+        unlockpt(&far).unwrap();
+        let name = ptsname(&far, Vec::new()).unwrap().into_string().unwrap();
+        (File::from(far), PathBuf::from(name))
+    }
+
+    #[test]
+    fn an_answer_is_heard_whole_and_is_not_echoed() {
+        let (mut far, path) = line();
+        let keep = open_terminal(&path).unwrap();
+        let other = thread::spawn(move || {
+            let mut question = [0; 2];
+            far.read_exact(&mut question).unwrap();
+            far.write_all(b"ans").unwrap();
+            far.write_all(b"wer.").unwrap();
+            far
+        });
+        let heard = ask(&path, b"??", Duration::from_secs(30), |heard| heard.ends_with(b".")).unwrap();
+        assert_eq!(heard, b"answer.");
+        let mut far = other.join().unwrap();
+        let mut said = [0; 8];
+        File::from(keep).write_all(b"next").unwrap();
+        assert_eq!(far.read(&mut said).unwrap(), 4, "nothing else was said");
+    }
+
+    #[test]
+    fn silence_ends_the_wait_and_a_size_is_kept() {
+        let (_far, path) = line();
+        let _keep = open_terminal(&path).unwrap();
+        assert_eq!(ask(&path, b"?", Duration::from_millis(10), |_| false).unwrap(), b"");
+        assert_eq!(size(&path).unwrap(), None);
+        set_size(&path, (30, 100)).unwrap();
+        assert_eq!(size(&path).unwrap(), Some((30, 100)));
+    }
 }

@@ -1,0 +1,61 @@
+//! Finds the size of a terminal at the other end of a line, before somebody logs in there: what is typed during the
+//! wait is lost at a login anyway, and later it would be lost to the shell.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use b2d_sys::effects::tty;
+
+/// Save the cursor, go as far as possible, tell where that is, come back. Source: ECMA-48 CUP and CPR; DEC VT100.
+const QUESTION: &[u8] = b"\x1b7\x1b[r\x1b[999;999H\x1b[6n\x1b8";
+
+/// A person's terminal answers within a network's round trip.
+const WAIT: Duration = Duration::from_millis(300);
+
+/// Rows and columns of a terminal that does not tell, as programs take them for granted.
+const USUAL: (u16, u16) = (24, 80);
+
+/// Asks a terminal for its size and tells the kernel.
+///
+/// # Errors
+/// When there is no terminal, or it takes nothing.
+pub fn run(terminal: &Path) -> Result<()> {
+    let heard = tty::ask(terminal, QUESTION, WAIT, |heard| parse(heard).is_some())?;
+    match parse(&heard) {
+        Some(size) => tty::set_size(terminal, size),
+        None if tty::size(terminal)?.is_none() => tty::set_size(terminal, USUAL),
+        None => Ok(()),
+    }
+}
+
+/// Returns rows and columns out of a cursor position report (`ESC [ rows ; columns R`), wherever it is in what was heard.
+fn parse(heard: &[u8]) -> Option<(u16, u16)> {
+    let text = String::from_utf8_lossy(heard);
+    text.split("\x1b[").skip(1).find_map(|rest| {
+        let (rows, columns) = rest.split_once('R')?.0.split_once(';')?;
+        let size = (rows.parse().ok()?, columns.parse().ok()?);
+        (size.0 > 0 && size.1 > 0).then_some(size)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_found_between_what_was_typed() {
+        for (case, heard, expected) in [
+            ("alone", "\x1b[30;100R", Some((30, 100))),
+            ("between keys", "ls\x1b[A\x1b[24;80Rps\r", Some((24, 80))),
+            ("after keys with an R", "R\x1b[24;80R", Some((24, 80))),
+            ("not whole yet", "\x1b[24;8", None),
+            ("nothing", "", None),
+            ("no numbers", "\x1b[x;yR", None),
+            ("too large", "\x1b[70000;80R", None),
+            ("zero", "\x1b[0;0R", None),
+        ] {
+            assert_eq!(parse(heard.as_bytes()), expected, "{case}");
+        }
+    }
+}
