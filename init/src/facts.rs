@@ -137,7 +137,7 @@ pub fn consoles(root: &Path) -> Vec<String> {
     or_absent("the active consoles", active).split_whitespace().map(str::to_owned).collect()
 }
 
-/// Finds the terminals with hardware behind them: the first screen, real UARTs, a hypervisor's console if in use.
+/// Finds the terminals with hardware behind them: the first screen, real UARTs, a hypervisor's console.
 fn terminals(root: &Path) -> Vec<String> {
     let class = root.join("sys/class/tty");
     let mut found = Vec::new();
@@ -151,7 +151,10 @@ fn terminals(root: &Path) -> Vec<String> {
             found.push(line.to_owned());
         }
     }
-    found.extend(consoles(root).into_iter().filter(|name| name == "hvc0"));
+    // Made with the first device behind it. Source: Linux drivers/tty/hvc/hvc_console.c, hvc_alloc().
+    if class.join("hvc0").exists() {
+        found.push("hvc0".to_owned());
+    }
     found
 }
 
@@ -188,7 +191,7 @@ mod tests {
         put("sys/class/tty/tty1/uevent", "");
         put("sys/class/tty/ttyS0/type", "4\n");
         put("sys/class/tty/ttyS1/type", "0\n");
-        put("sys/class/tty/console/active", "tty0 ttyS0 hvc0\n");
+        put("sys/class/tty/hvc0/uevent", "");
         for interface in ["lo", "eth10", "eth2", "docker0", "ethernet"] {
             put(&format!("sys/class/net/{interface}/operstate"), "");
         }

@@ -43,6 +43,7 @@ pub struct VmPlan {
     lab: Lab,
     machine: Machine,
     is_uefi: bool,
+    has_virtio_console: bool,
     slot: Option<Arc<Slot>>,
 }
 
@@ -125,6 +126,13 @@ impl VmPlan {
         self
     }
 
+    /// Gives it a console of the hypervisor, `hvc0`, besides the serial port.
+    #[must_use]
+    pub fn with_virtio_console(mut self) -> Self {
+        self.has_virtio_console = true;
+        self
+    }
+
     /// Takes all network cards out.
     #[must_use]
     pub fn without_nic(mut self) -> Self {
@@ -151,17 +159,39 @@ impl VmPlan {
         };
         let (console, console_path) = listen("console")?;
         let (qmp, qmp_path) = listen("qmp")?;
+        let (second, second_path) = listen("second-console")?;
         let mut machine =
             Machine { serial: Serial::Socket(console_path), qmp: Some(qmp_path), ..self.machine };
         if self.is_uefi {
             machine.firmware = Firmware::Uefi { variables: copy_variables(&self.lab)? };
         }
-        let mut qemu = Qemu::spawn(&self.lab, &machine)?;
+        let chardev = format!("socket,id=second,path={}", second_path.display());
+        let more: &[&str] = if self.has_virtio_console {
+            &["-chardev", &chardev, "-device", "virtio-serial-pci", "-device", "virtconsole,chardev=second"]
+        } else {
+            &[]
+        };
+        let mut qemu = Qemu::spawn_with(&self.lab, &machine, more)?;
         let console = Console::new(qemu.accept(&console)?, &self.lab.folder().join("console.log"))?;
         let qmp = qemu.accept(&qmp)?;
         let qmp =
             Qmp::new(qmp).with_context(|| format!("starting the machine: QEMU says {:?}", qemu.words()))?;
-        Ok(Vm { qemu, console, qmp, lab: self.lab, has_ended: false, _slot: slot, _sockets: sockets })
+        let virtio_console = if self.has_virtio_console {
+            let log = self.lab.folder().join("virtio-console.log");
+            Some(Console::new(qemu.accept(&second)?, &log)?)
+        } else {
+            None
+        };
+        Ok(Vm {
+            qemu,
+            console,
+            virtio_console,
+            qmp,
+            lab: self.lab,
+            has_ended: false,
+            _slot: slot,
+            _sockets: sockets,
+        })
     }
 }
 
@@ -170,6 +200,7 @@ impl VmPlan {
 pub struct Vm {
     qemu: Qemu,
     console: Console,
+    virtio_console: Option<Console>,
     qmp: Qmp,
     lab: Lab,
     has_ended: bool,
@@ -196,12 +227,17 @@ impl Vm {
             serial: Serial::Stdio,
             qmp: None,
         };
-        VmPlan { lab: lab.clone(), machine, is_uefi: false, slot: None }
+        VmPlan { lab: lab.clone(), machine, is_uefi: false, has_virtio_console: false, slot: None }
     }
 
     /// Returns the serial console.
     pub fn console(&mut self) -> &mut Console {
         &mut self.console
+    }
+
+    /// Returns the hypervisor's console of a machine that was planned with one.
+    pub fn virtio_console(&mut self) -> &mut Console {
+        self.virtio_console.as_mut().expect("the plan has a virtio console")
     }
 
     /// Returns QEMU's control connection.

@@ -137,13 +137,17 @@ pub fn udhcpc(interface: &str) -> Service {
 
 /// Returns what finds out the size of a terminal, None where the kernel knows it.
 pub fn terminal_size(terminal: &str) -> Option<(Vec<String>, Duration)> {
-    let is_line = !terminal.starts_with("tty") || terminal.starts_with("ttyS");
     let argv = || vec![PROGRAM.to_owned(), TERMINAL_SIZE.to_owned(), format!("/dev/{terminal}")];
-    is_line.then(|| (argv(), TERMINAL_SIZE_LIMIT))
+    is_line(terminal).then(|| (argv(), TERMINAL_SIZE_LIMIT))
+}
+
+/// Tells a line, with whatever at its other end, from a screen.
+fn is_line(terminal: &str) -> bool {
+    ["ttyS", "hvc"].iter().any(|kind| terminal.starts_with(kind))
 }
 
 fn getty(terminal: &str, has_autologin: bool) -> Service {
-    let term = if terminal.starts_with("ttyS") { "vt100" } else { "linux" };
+    let term = if is_line(terminal) { "vt100" } else { "linux" };
     let argv: &[&str] =
         if has_autologin { &["/bin/login", "-f", "docker"] } else { &["/sbin/getty", "-L", "0", "-", term] };
     Service {

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use iso_builder::qemu::Bus;
 use serde_json::{Value, json};
+use tests::console::Console;
 use tests::container::{IMAGE, import_image};
 use tests::disk::{Image, Layout};
 use tests::docker::Docker;
 use tests::ssh::Ssh;
-use tests::{Deadline, Lab, Vm, console};
+use tests::{Deadline, Lab, Vm};
 
 /// What PID 1 may weigh. Unit: KiB in memory, bytes on disk.
 const LARGEST_RSS_KIB: u64 = 3 << 10;
@@ -33,9 +34,10 @@ const CLOCK_ERROR: u64 = 2;
 fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
     let lab = Lab::new("pid1")?;
     let disk = Image::data(&lab, "data", Layout::Partition)?;
-    let mut vm = Vm::plan(&lab).disk(&disk, Bus::Virtio).start()?;
+    let mut vm = Vm::plan(&lab).disk(&disk, Bus::Virtio).with_virtio_console().start()?;
     let docker = vm.docker()?;
     let ssh = vm.ssh()?;
+    every_terminal_has_a_login(&mut vm)?;
     ssh.run("echo '* * * * * date > /tmp/cron-was-here' | sudo tee /var/spool/cron/crontabs/root")?;
     engine_knows_its_limits(&docker, &ssh)?;
     import_image(&ssh)?;
@@ -65,6 +67,15 @@ fn the_clock_is_right_after_ten_minutes_of_sleep() -> Result<()> {
     vm.await_docker()?;
     clock_goes_on(&mut vm, SLEEP)?;
     vm.press_power_button()
+}
+
+fn every_terminal_has_a_login(vm: &mut Vm) -> Result<()> {
+    let second: fn(&mut Vm) -> &mut Console = Vm::virtio_console;
+    for (terminal, console) in [("/dev/hvc0\n", second), ("/dev/ttyS0\n", Vm::console)] {
+        let (output, _) = console(vm).run("tty; stty size", Deadline::reply())?;
+        assert_eq!(output, format!("{terminal}24 80\n"));
+    }
+    Ok(())
 }
 
 fn engine_knows_its_limits(docker: &Docker, ssh: &Ssh) -> Result<()> {
@@ -112,7 +123,7 @@ fn engine_comes_back(docker: &Docker, ssh: &Ssh) -> Result<()> {
 
 fn sshd_comes_back(vm: &mut Vm, ssh: &Ssh) -> Result<()> {
     ssh.run("sudo kill -KILL $(cat /run/sshd.pid)")?;
-    let console: &mut console::Console = vm.console();
+    let console = vm.console();
     let wait = "until sudo service sshd status | grep 'is running.*once'; do sleep 0.5; done";
     let (_, status) = console.run(wait, Deadline::reply())?;
     assert_eq!(status, 0);

@@ -15,6 +15,11 @@ const IDLE_SECONDS: f32 = 20.0;
 /// What the phases of a shutdown may take together.
 const BOUND_SECONDS: f32 = 65.0;
 
+/// What keeps a data disk busy beside containers: a file system in a file on it, and a swap file.
+const KEEP_BUSY: &str = "set -e; cd /mnt/vda1; for name in swap loop; do head -c 32M /dev/zero > $name; done; \
+    chmod 600 swap; mkswap swap; swapon swap; mke2fs -q loop; mkdir /mnt/loop; mount -o loop loop /mnt/loop; \
+    echo kept > /mnt/loop/file";
+
 fn start(ssh: &Ssh, count: usize) -> Result<()> {
     let one = format!("docker run --detach --init {IMAGE} /bin/busybox sleep 1000000");
     ssh.run(&format!("for i in $(seq {count}); do {one} || exit 1; done")).map(drop)
@@ -38,6 +43,7 @@ fn every_way_down_leaves_the_disk_clean() -> Result<()> {
 
     let ssh = vm.ssh()?;
     ensure!(ssh.run("sudo shutdown -r; echo $?")?.ends_with("1\n"), "a missing time is an error");
+    ssh.run(&format!("sudo sh -c '{KEEP_BUSY}'"))?;
     vm.console().forget_this_boot();
     for _ in 0..3 {
         let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
@@ -47,7 +53,10 @@ fn every_way_down_leaves_the_disk_clean() -> Result<()> {
     ensure!(took < IDLE_SECONDS, "idle: {took} s");
 
     vm.await_docker()?;
-    vm.ssh()?.output("sudo kill -USR2 1", b"")?;
+    let ssh = vm.ssh()?;
+    let kept = ssh.run("sudo sh -c 'mount -o loop /mnt/vda1/loop /mnt && cat /mnt/file && umount /mnt'")?;
+    assert_eq!(kept, "kept\n");
+    ssh.output("sudo kill -USR2 1", b"")?;
     vm.await_end()?;
     disk.check(&lab)
 }
