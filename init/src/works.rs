@@ -15,10 +15,8 @@ pub const WATCH_CLOCK: &str = "--watch-clock";
 pub const HOST_CLOCK: &str = "--host-clock";
 /// A directory and a file.
 pub const HOST_CLOCK_LIMIT: Duration = Duration::from_secs(30);
-/// Asks a terminal for its size; its path follows.
-pub const TERMINAL_SIZE: &str = "--terminal-size";
-/// Terminals answer at once or not at all; longer means the line takes nothing.
-pub const TERMINAL_SIZE_LIMIT: Duration = Duration::from_secs(5);
+/// Asks the terminal at the other end of a line for its size, then becomes the program that follows.
+pub const ON_SIZED_TERMINAL: &str = "--on-sized-terminal";
 /// Puts a log aside; file and bytes to keep follow.
 pub const ROTATE_LOG: &str = "--rotate-log";
 /// Copying the most a log may hold to a slow disk.

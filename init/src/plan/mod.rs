@@ -160,12 +160,7 @@ fn slow_keys(state: &StateFacts) -> Vec<Action> {
 }
 
 fn logins(facts: &Facts) -> Vec<Action> {
-    let login = |terminal: &String| {
-        let size = services::terminal_size(terminal);
-        let size = size.map(|(argv, limit)| Action::Helper { argv, limit });
-        size.into_iter().chain([start(&format!("getty-{terminal}"), Wait::No)])
-    };
-    facts.terminals.iter().flat_map(login).collect()
+    facts.terminals.iter().map(|terminal| start(&format!("getty-{terminal}"), Wait::No)).collect()
 }
 
 fn time(facts: &Facts) -> Vec<Action> {

@@ -8,7 +8,7 @@ use b2d_sys::contract;
 use crate::facts::{Facts, StateFacts};
 use crate::model::ServiceId;
 use crate::service::{Limit, Ready, Restart, Service, Stop, StopGroup, Streams};
-use crate::works::{HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM, TERMINAL_SIZE, TERMINAL_SIZE_LIMIT, WATCH_CLOCK};
+use crate::works::{HOST_CLOCK, HOST_CLOCK_LIMIT, ON_SIZED_TERMINAL, PROGRAM, WATCH_CLOCK};
 
 /// dockerd gives all containers together 15 s, and then needs time for itself: seconds for many on a slow machine.
 const DOCKER_GRACE: Duration = Duration::from_secs(30);
@@ -135,12 +135,6 @@ pub fn udhcpc(interface: &str) -> Service {
     }
 }
 
-/// Returns what finds out the size of a terminal, None where the kernel knows it.
-pub fn terminal_size(terminal: &str) -> Option<(Vec<String>, Duration)> {
-    let argv = || vec![PROGRAM.to_owned(), TERMINAL_SIZE.to_owned(), format!("/dev/{terminal}")];
-    is_line(terminal).then(|| (argv(), TERMINAL_SIZE_LIMIT))
-}
-
 /// Tells a line, with whatever at its other end, from a screen.
 fn is_line(terminal: &str) -> bool {
     ["ttyS", "hvc"].iter().any(|kind| terminal.starts_with(kind))
@@ -148,13 +142,18 @@ fn is_line(terminal: &str) -> bool {
 
 fn getty(terminal: &str, has_autologin: bool) -> Service {
     let term = if is_line(terminal) { "vt100" } else { "linux" };
-    let argv: &[&str] =
-        if has_autologin { &["/bin/login", "-f", "docker"] } else { &["/sbin/getty", "-L", "0", "-", term] };
+    let mut argv = if has_autologin {
+        vec!["/bin/login", "-f", "docker"]
+    } else {
+        vec!["/sbin/getty", "-L", "0", "-", term]
+    };
+    if is_line(terminal) {
+        argv.splice(..0, [PROGRAM, ON_SIZED_TERMINAL]);
+    }
     Service {
         env: vec![("TERM", term.to_owned())],
-        prepare: terminal_size(terminal),
         stop: Stop { group: StopGroup::Logins, by_hangup: true, grace: SMALL_GRACE },
         streams: Streams::Terminal(Path::new("/dev").join(terminal)),
-        ..plain(&format!("getty-{terminal}"), argv, Path::new("/"))
+        ..plain(&format!("getty-{terminal}"), &argv, Path::new("/"))
     }
 }

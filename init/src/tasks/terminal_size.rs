@@ -1,14 +1,18 @@
 //! Finds the size of a terminal at the other end of a line, before somebody logs in there: what is typed during the
 //! wait is lost at a login anyway, and later it would be lost to the shell.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
-use b2d_sys::effects::tty;
+use anyhow::{Context, Result};
+use b2d_sys::effects::{process, tty};
 
 /// Save the cursor, go as far as possible, tell where that is, come back. Source: ECMA-48 CUP and CPR; DEC VT100.
 const QUESTION: &[u8] = b"\x1b7\x1b[r\x1b[999;999H\x1b[6n\x1b8";
+
+/// Names it so that it can be opened anew, with modes of its own.
+const STANDARD_INPUT: &str = "/proc/self/fd/0";
 
 /// A person's terminal answers within a network's round trip.
 const WAIT: Duration = Duration::from_millis(300);
@@ -16,11 +20,20 @@ const WAIT: Duration = Duration::from_millis(300);
 /// Rows and columns of a terminal that does not tell, as programs take them for granted.
 const USUAL: (u16, u16) = (24, 80);
 
-/// Asks a terminal for its size and tells the kernel.
+/// Asks the terminal on standard input for its size, tells the kernel, and becomes `program`; never comes back but with an
+/// error. A terminal that cannot be asked keeps nobody out.
 ///
 /// # Errors
-/// When there is no terminal, or it takes nothing.
-pub fn run(terminal: &Path) -> Result<()> {
+/// When the program cannot be run.
+pub fn run(program: &str, args: &[&str]) -> Result<()> {
+    if let Err(error) = settle(Path::new(STANDARD_INPUT)) {
+        log::warn!("{error:#}");
+    }
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    Err(process::replace_self(Path::new(program), &args)).with_context(|| format!("running {program}"))
+}
+
+fn settle(terminal: &Path) -> Result<()> {
     let heard = tty::ask(terminal, QUESTION, WAIT, |heard| parse(heard).is_some())?;
     match parse(&heard) {
         Some(size) => tty::set_size(terminal, size),

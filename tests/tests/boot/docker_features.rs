@@ -1,0 +1,195 @@
+//! What people do with Docker, on one machine: each row is a feature that must work.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::docker::Docker;
+use tests::rows::Row;
+use tests::ssh::Ssh;
+use tests::{Lab, Vm, docker, kernel_options, rows};
+
+/// Port of the web server in its container and where it is published in the guest.
+const WEB_PORT: u16 = 8080;
+
+/// An image of the guest's own busybox with its names, made without a registry.
+const MAKE_IMAGE: &str = "mkdir -p i/bin i/tmp i/proc && for name in $(busybox --list); do \
+    ln -sf busybox i/bin/$name; done && rm -f i/bin/busybox && cp /bin/busybox i/bin/ && \
+    tar -C i -c . | docker import -c 'ENV PATH=/bin' -c 'CMD [\"sh\"]' - box";
+
+const NETWORKS: &[Row] = &[
+    (
+        "published UDP port",
+        "docker run -d --name udp -p 5353:5353/udp box nc -u -l -p 5353 -e cat >/dev/null; \
+         for i in $(seq 30); do answer=$(echo hello | timeout 3 nc -u 10.0.2.15 5353 | head -n 1); \
+         [ -n \"$answer\" ] && break; done; echo $answer; docker rm -f udp >/dev/null",
+        "hello\n",
+    ),
+    (
+        "names on a network of one's own",
+        "docker network create own >/dev/null; mkdir -p page; \
+         docker run -d --name web --network own box sh -c 'echo page > /index.html; exec httpd -f -h /' >/dev/null; \
+         docker run --rm --network own box sh -c 'for i in $(seq 30); do wget -q -T 3 -O - http://web/ && break; done'; \
+         docker rm -f web >/dev/null; docker network rm own >/dev/null",
+        "page\n",
+    ),
+    (
+        "macvlan",
+        "docker network create -d macvlan -o parent=eth0 --subnet 10.99.0.0/24 lan >/dev/null; \
+         docker run -d --name one --network lan --ip 10.99.0.2 box sleep 1000 >/dev/null; \
+         docker run --rm --network lan box ping -c 1 -W 20 10.99.0.2 | grep -o '1 packets received'; \
+         docker rm -f one >/dev/null; docker network rm lan >/dev/null",
+        "1 packets received\n",
+    ),
+    (
+        "ipvlan",
+        "docker network create -d ipvlan -o parent=eth0 --subnet 10.98.0.0/24 lan >/dev/null; \
+         docker run -d --name one --network lan --ip 10.98.0.2 box sleep 1000 >/dev/null; \
+         docker run --rm --network lan box ping -c 1 -W 20 10.98.0.2 | grep -o '1 packets received'; \
+         docker rm -f one >/dev/null; docker network rm lan >/dev/null",
+        "1 packets received\n",
+    ),
+    (
+        "IPv6 with NAT",
+        "docker network create --ipv6 --subnet fd00:b2d::/64 six >/dev/null; \
+         docker run -d --name one --network six --ip6 fd00:b2d::99 box sleep 1000 >/dev/null; \
+         docker run --rm --network six box ping6 -c 1 -W 20 fd00:b2d::99 | grep -o '1 packets received'; \
+         sudo ip6tables -t nat -S POSTROUTING | grep -c 'fd00:b2d::/64.*MASQUERADE'; \
+         docker rm -f one >/dev/null; docker network rm six >/dev/null",
+        "1 packets received\n1\n",
+    ),
+];
+
+const CONTAINERS: &[Row] = &[
+    (
+        "both walls stand",
+        "docker run --rm box sh -c 'cat /proc/self/attr/current; grep ^Seccomp: /proc/self/status'",
+        "docker-default (enforce)\nSeccomp:\t2\n",
+    ),
+    (
+        "limits",
+        "docker run --rm -m 32m --memory-swap 48m --cpus 0.5 --pids-limit 50 box \
+         sh -c 'cd /sys/fs/cgroup; cat memory.max memory.swap.max cpu.max pids.max'",
+        "33554432\n16777216\n50000 100000\n50\n",
+    ),
+    (
+        "block I/O limit",
+        "docker run --rm --device-read-bps /dev/sr0:1mb box cat /sys/fs/cgroup/io.max | cut -d ' ' -f 2",
+        "rbps=1048576\n",
+    ),
+    (
+        "memory limit is enforced",
+        "docker run --name greedy -m 16m --memory-swap 16m box sh -c 'head -c 64m /dev/zero | tail' >/dev/null 2>&1; \
+         docker inspect -f '{{.State.OOMKilled}}' greedy; docker rm greedy >/dev/null",
+        "true\n",
+    ),
+    ("open files", "docker run --rm box sh -c 'ulimit -n'", "1048576\n"),
+    (
+        "privileged",
+        "docker run --rm box mount -t tmpfs none /tmp 2>/dev/null || echo refused; \
+         docker run --rm --privileged box sh -c 'mount -t tmpfs none /tmp && echo mounted'",
+        "refused\nmounted\n",
+    ),
+    ("init", "docker run --rm --init box cat /proc/1/comm", "docker-init\n"),
+    (
+        "volumes",
+        "docker volume create vol >/dev/null; docker run --rm -v vol:/v box sh -c 'echo kept > /v/x'; \
+         docker run --rm -v vol:/v box cat /v/x; docker volume rm vol >/dev/null",
+        "kept\n",
+    ),
+    (
+        "health check",
+        "docker run -d --name well --health-cmd true --health-interval 1s box sleep 1000 >/dev/null; \
+         timeout 120 docker events --since 0 --filter container=well --filter event=health_status | head -n 1 | \
+         grep -o 'health_status: healthy'; docker rm -f well >/dev/null",
+        "health_status: healthy\n",
+    ),
+    (
+        "restart policy",
+        "docker run -d --name again --restart on-failure:2 box false >/dev/null; \
+         timeout 120 docker events --since 0 --filter container=again --filter event=die | head -n 3 | wc -l; \
+         docker rm -f again >/dev/null",
+        "3\n",
+    ),
+    (
+        "terminal, statistics, export and the like",
+        "docker run -d --name c box sh -c 'echo made > /made; exec sleep 1000' >/dev/null; \
+         docker exec -t c tty | tr -d '\\r'; docker stats --no-stream --format '{{.Name}}'; \
+         docker commit c kept >/dev/null; docker export c | docker import - flat >/dev/null; \
+         docker rm -f c >/dev/null; docker save -o kept.tar kept; docker rmi kept >/dev/null; \
+         docker load -q -i kept.tar; docker run --rm kept cat /made; docker run --rm flat /bin/cat /made",
+        "/dev/pts/0\nc\nLoaded image: kept:latest\nmade\nmade\n",
+    ),
+    (
+        "build with the classic builder",
+        "mkdir -p b; cp /bin/busybox b/; printf 'FROM scratch\\nCOPY busybox /\\nRUN [\"/busybox\", \"true\"]\\n\
+         ENTRYPOINT [\"/busybox\", \"echo\"]\\n' > b/Dockerfile; \
+         DOCKER_BUILDKIT=0 docker build -q -t built b >/dev/null 2>&1; docker run --rm built done",
+        "done\n",
+    ),
+    (
+        "swarm of one",
+        "docker swarm init --advertise-addr eth0 >/dev/null; \
+         docker service create -q --detach --name s --no-resolve-image box sleep 1000 >/dev/null; \
+         timeout 180 docker events --since 0 --filter type=container --filter event=start \
+         --filter label=com.docker.swarm.service.name=s | head -n 1 | wc -l; \
+         docker service ls --format '{{.Replicas}}'; docker swarm leave --force >/dev/null",
+        "1\n1/1\n",
+    ),
+];
+
+#[test]
+fn what_people_do_with_docker_works() -> Result<()> {
+    let lab = Lab::new("docker-features")?;
+    let mut vm = Vm::plan(&lab).forward(WEB_PORT).start()?;
+    let docker = vm.docker()?;
+    let ssh = vm.ssh()?;
+    let config = ssh.run("zcat /proc/config.gz")?;
+    assert_eq!(kernel_options::complaints(&config), [""; 0], "moby's check-config.sh");
+    is_complete(&docker.get("/info")?)?;
+    ssh.run(MAKE_IMAGE)?;
+    let page = publishes_tcp(&ssh, &docker, vm.port(WEB_PORT)?)?;
+    assert_eq!(page, "published\n");
+    let built = builds_with_buildkit(&ssh, &docker);
+    rows::check(&ssh, &[NETWORKS, CONTAINERS].concat())?;
+    built?;
+    vm.press_power_button()
+}
+
+fn is_complete(info: &Value) -> Result<()> {
+    let flags = ["MemoryLimit", "SwapLimit", "PidsLimit", "CPUShares", "CPUSet", "IPv4Forwarding"];
+    for flag in flags {
+        assert_eq!(info[flag], true, "{flag} of docker info");
+    }
+    assert_eq!((&info["Driver"], &info["CgroupVersion"]), (&"overlayfs".into(), &"2".into()));
+    let security = info["SecurityOptions"].to_string();
+    ensure!(security.contains("name=apparmor") && security.contains("name=seccomp"), "{security}");
+    ensure!(info["Warnings"].is_null(), "docker info warns: {}", info["Warnings"]);
+    Ok(())
+}
+
+fn publishes_tcp(ssh: &Ssh, docker: &Docker, port: u16) -> Result<String> {
+    ssh.run(&format!(
+        "docker run -d --name tcp -p {WEB_PORT}:80 box \
+         sh -c 'echo published > /index.html; httpd -p 80 -h / && echo listening && exec sleep 1000'"
+    ))?;
+    docker.await_log("tcp", "listening", 1)?;
+    let page = docker::page(port).context("fetching the published page")?;
+    ssh.run("docker rm -f tcp")?;
+    Ok(page)
+}
+
+/// As tools do that speak to the API alone: the context is the request's body.
+fn builds_with_buildkit(ssh: &Ssh, docker: &Docker) -> Result<()> {
+    let busybox = ssh.run_bytes("cat /bin/busybox")?;
+    let mut context = tar::Builder::new(Vec::new());
+    let dockerfile =
+        b"FROM scratch\nCOPY busybox /\nRUN [\"/busybox\", \"true\"]\nENTRYPOINT [\"/busybox\", \"echo\"]\n";
+    for (name, mode, content) in [("Dockerfile", 0o644, &dockerfile[..]), ("busybox", 0o755, &busybox)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        context.append_data(&mut header, name, content)?;
+    }
+    let answer = docker.post_archive("/build?version=2&t=kit", &context.into_inner()?)?;
+    let row = ("build with BuildKit", "docker run --rm kit done", "done\n");
+    rows::check(ssh, &[row]).with_context(|| format!("the build said {answer}"))
+}
