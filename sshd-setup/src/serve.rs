@@ -1,6 +1,7 @@
 //! Becomes sshd, and lets another sshd take its place without a connection being refused in between.
 //!
-//! A reload would not do: sshd closes its sockets first and opens them again once it has read its keys.
+//! A reload would not do: sshd closes its sockets first and opens them again once it has read its keys. And an sshd that
+//! is told to end leaves those alone who have just connected and whose process still waits for the configuration.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -22,6 +23,8 @@ const PID_FILE: &str = "/run/sshd.pid";
 const HELD: &str = "/run/boot2docker/sshd.held";
 /// PID 1 starts the new sshd at once; it reads its keys then.
 const RESTART_SECS: u64 = 120;
+/// Machines are made by programs that connect for every command; then they leave.
+const CALM_SECS: u64 = 600;
 
 /// Becomes sshd. Returns only on failure.
 ///
@@ -53,15 +56,38 @@ fn parse(text: &str) -> Result<(i32, Vec<RawFd>)> {
     Ok((*pid, fds.to_vec()))
 }
 
-/// Has PID 1 start sshd again, and holds the sockets meanwhile: who connects just then waits a moment.
+/// Has PID 1 start sshd again in a moment in which nobody is connected, and holds the sockets meanwhile: who connects just
+/// then waits. While somebody is connected all the time, sshd goes on as it is.
 ///
 /// # Errors
 /// When sshd does not run, or does not listen again in time.
 pub fn restart() -> Result<()> {
     let pid = fs::read_to_string(PID_FILE).with_context(|| format!("reading {PID_FILE}"))?;
-    let sockets =
-        handover::listening_sockets(pid.trim().parse().with_context(|| format!("reading {PID_FILE}"))?)?;
-    ensure!(!sockets.is_empty(), "sshd, process {}, listens nowhere", pid.trim());
+    let pid = pid.trim().parse().with_context(|| format!("reading {PID_FILE}"))?;
+    let deadline = Deadline::secs(CALM_SECS);
+    loop {
+        let connected = handover::halt_if_childless(pid)?;
+        if connected.is_empty() {
+            break;
+        }
+        if deadline.has_passed() {
+            log::info!("somebody is logged in all the time: sshd offers its new key after its next start");
+            return Ok(());
+        }
+        handover::await_an_end(&connected, deadline.remaining())?;
+    }
+    replace(pid).inspect_err(|_| {
+        // It may be gone by now.
+        if let Err(error) = handover::resume(pid) {
+            log::debug!("{error:#}");
+        }
+    })
+}
+
+/// Has PID 1 start another sshd instead of the halted one. PID 1 asks that to end, and kills it after a grace.
+fn replace(pid: i32) -> Result<()> {
+    let sockets = handover::listening_sockets(pid)?;
+    ensure!(!sockets.is_empty(), "sshd, process {pid}, listens nowhere");
     let fds: Vec<String> = sockets.iter().map(|socket| socket.as_raw_fd().to_string()).collect();
     let held = format!("{} {}\n", std::process::id(), fds.join(" "));
     write_atomic(Path::new(HELD), held.as_bytes(), 0o600, None)?;

@@ -19,8 +19,8 @@ const DISK_LIMIT: Duration = Duration::from_secs(600);
 const HOSTNAME_LIMIT: Duration = Duration::from_secs(60);
 /// Host keys that sshd cannot do without, on a slow machine without hardware help.
 const SSH_SETUP_LIMIT: Duration = Duration::from_secs(180);
-/// An RSA key under emulation takes a minute, and many on a busy host.
-const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(1800);
+/// An RSA key under emulation takes a minute, and many on a busy host; then sshd waits for a moment without connections.
+const SLOW_KEYS_LIMIT: Duration = Duration::from_secs(2400);
 /// sshd listens within a second, even under emulation on an idle host.
 const SSHD_LIMIT: Duration = Duration::from_secs(60);
 /// The profile's own shell is ended after 12 s; the rest takes milliseconds.

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
+
+use super::poll::{self, Interest};
 
 /// First descriptor of a program that is handed sockets. Source: sd_listen_fds(3), SD_LISTEN_FDS_START.
 const FIRST_FD: RawFd = 3;
@@ -33,11 +37,66 @@ pub fn listening_sockets(pid: i32) -> Result<Vec<OwnedFd>> {
 /// When there is no such process or descriptor, or it is not ours to look into.
 pub fn take(pid: i32, fd: RawFd) -> Result<OwnedFd> {
     let copy = || -> io::Result<OwnedFd> {
-        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        let process = pidfd_open(id(pid)?, PidfdFlags::empty())?;
         Ok(pidfd_getfd(&process, fd, PidfdGetfdFlags::empty())?)
     };
     copy().with_context(|| format!("copying descriptor {fd} of process {pid}"))
+}
+
+/// Halts a process that has no children at this moment, so that it can start none: it stands still until it is killed or
+/// [`resume`]d. One with children goes on; they are returned.
+///
+/// # Errors
+/// When there is no such process, or it is not ours to halt.
+pub fn halt_if_childless(pid: i32) -> Result<Vec<i32>> {
+    let halt = || -> io::Result<Vec<i32>> {
+        kill_process(id(pid)?, Signal::STOP)?;
+        let proc = Path::new("/proc").join(pid.to_string());
+        // Another processor may still be running it, for an instant.
+        while !is_still(&fs::read_to_string(proc.join("stat"))?) {
+            thread::yield_now();
+        }
+        let children = fs::read_to_string(proc.join("task").join(pid.to_string()).join("children"))?;
+        let children: Vec<i32> = children.split_whitespace().filter_map(|child| child.parse().ok()).collect();
+        if !children.is_empty() {
+            kill_process(id(pid)?, Signal::CONT)?;
+        }
+        Ok(children)
+    };
+    halt().with_context(|| format!("halting process {pid}"))
+}
+
+/// Waits until one of these processes has ended, for `limit` at most.
+///
+/// # Errors
+/// When the kernel refuses to watch them.
+pub fn await_an_end(pids: &[i32], limit: Duration) -> Result<()> {
+    let watch = |&pid: &i32| pidfd_open(id(pid).ok()?, PidfdFlags::empty()).ok();
+    let Some(processes) = pids.iter().map(watch).collect::<Option<Vec<_>>>() else {
+        return Ok(()); // One is gone already.
+    };
+    let fds: Vec<_> = processes.iter().map(|process| (process.as_fd(), Interest::Read)).collect();
+    poll::wait(&fds, Some(limit)).context("waiting for processes to end").map(drop)
+}
+
+/// Lets a halted process go on.
+///
+/// # Errors
+/// As [`halt_if_childless`].
+pub fn resume(pid: i32) -> Result<()> {
+    let resumed = id(pid).and_then(|pid| Ok(kill_process(pid, Signal::CONT)?));
+    resumed.with_context(|| format!("resuming process {pid}"))
+}
+
+fn id(pid: i32) -> io::Result<Pid> {
+    Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Tells whether a line of `/proc/PID/stat` is that of a process that stands still or is gone.
+/// Source: proc_pid_stat(5), field 3.
+fn is_still(stat: &str) -> bool {
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('T' | 't' | 'Z' | 'X'))
 }
 
 /// Returns the descriptors that are listening TCP sockets, in order.
@@ -101,7 +160,9 @@ fn place(socket: &OwnedFd, number: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::net::{TcpListener, TcpStream};
+    use std::process::Stdio;
 
     use super::*;
 
@@ -117,6 +178,32 @@ mod tests {
         assert!(TcpStream::connect(address).is_ok(), "somebody still listens");
         drop(copy);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn only_a_process_without_children_is_halted() {
+        let shell = |script: &str| {
+            let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            (i32::try_from(child.id()).unwrap(), child)
+        };
+        for (script, is_halted) in [("echo; read x; true", true), ("sleep 1000 & echo; wait", false)] {
+            let (pid, mut child) = shell(script);
+            let children = halt_if_childless(pid).unwrap();
+            assert_eq!(children.is_empty(), is_halted, "{script}");
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            assert_eq!(is_still(&stat), is_halted, "{script}: {stat}");
+            resume(pid).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            for &orphan in &children {
+                kill_process(id(orphan).unwrap(), Signal::KILL).unwrap();
+            }
+            if !is_halted {
+                await_an_end(&children, Duration::from_secs(30)).unwrap();
+            }
+        }
     }
 
     #[test]
