@@ -1,4 +1,5 @@
-//! The initramfs: PID 1 and the layers in a cpio archive, not compressed, for the layers are already.
+//! The initramfs: two cpio archives one behind the other. PID 1's is compressed; that of the layers is not, for they are
+//! already.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -13,10 +14,18 @@ use crate::project::Project;
 use crate::step;
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Folder in the initramfs whose squashfs files stage 0 stacks, in name order.
 const LAYERS: &str = "layers";
+
+/// zstd level of PID 1's archive: the highest whose window the kernel's decompressor takes for any size.
+/// Source: Linux lib/decompress_unzstd.c, ZSTD_WINDOWSIZE_MAX.
+const LEVEL: i32 = 19;
+
+/// An archive that is not compressed begins at a multiple of this. Unit: bytes.
+/// Source: Linux init/initramfs.c, unpack_to_rootfs().
+const ALIGNMENT: usize = 4;
 
 /// Character device 5:1, the console that the kernel opens for PID 1.
 const CONSOLE: (u32, u32) = (5, 1);
@@ -34,12 +43,32 @@ pub fn build(project: &Project, init: &Path, layers: &[Layer], epoch: u64) -> Re
         let path = part.join("initrd.img");
         let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         let mtime = u32::try_from(epoch).context("the time stamp does not fit into a cpio archive")?;
-        let archive = Archive { out: BufWriter::new(file), inode: 0, mtime };
-        archive.write_all(init, layers).with_context(|| format!("writing {}", path.display()))
+        write(BufWriter::new(file), init, layers, mtime)
+            .with_context(|| format!("writing {}", path.display()))
     })?;
     Ok(folder.join("initrd.img"))
 }
 
+fn write<W: Write>(mut out: W, init: &Path, layers: &[Layer], mtime: u32) -> Result<()> {
+    let mut first = Archive { out: Vec::new(), inode: 0, mtime };
+    first.folder("dev")?;
+    let console = first.entry("dev/console", ModeFileType::Char, 0o600);
+    console.rdev_major(CONSOLE.0).rdev_minor(CONSOLE.1).write(&mut first.out, 0).finish()?;
+    first.file("init", 0o755, init)?;
+    let inode = first.inode;
+    let mut first = zstd::bulk::compress(&newc::trailer(first.out)?, LEVEL).context("compressing PID 1")?;
+    first.resize(first.len().next_multiple_of(ALIGNMENT), 0);
+    out.write_all(&first)?;
+
+    let mut second = Archive { out, inode, mtime };
+    second.folder(LAYERS)?;
+    for Layer { name, file } in layers {
+        second.file(&format!("{LAYERS}/{name}"), 0o644, file)?;
+    }
+    Ok(newc::trailer(second.out)?.flush()?)
+}
+
+/// A cpio archive under construction.
 struct Archive<W: Write> {
     out: W,
     inode: u32,
@@ -47,19 +76,6 @@ struct Archive<W: Write> {
 }
 
 impl<W: Write> Archive<W> {
-    fn write_all(mut self, init: &Path, layers: &[Layer]) -> Result<()> {
-        self.folder("dev")?;
-        let console = self.entry("dev/console", ModeFileType::Char, 0o600);
-        console.rdev_major(CONSOLE.0).rdev_minor(CONSOLE.1).write(&mut self.out, 0).finish()?;
-        self.file("init", 0o755, init)?;
-        self.folder(LAYERS)?;
-        for Layer { name, file } in layers {
-            self.file(&format!("{LAYERS}/{name}"), 0o644, file)?;
-        }
-        newc::trailer(&mut self.out)?.flush()?;
-        Ok(())
-    }
-
     fn entry(&mut self, name: &str, kind: ModeFileType, mode: u32) -> newc::Builder {
         self.inode += 1;
         newc::Builder::new(name)
@@ -91,26 +107,39 @@ impl<W: Write> Archive<W> {
 mod tests {
     use super::*;
 
+    /// Returns names and sizes in the archive at the start of `bytes`, and what follows it.
+    fn entries(mut bytes: &[u8]) -> (Vec<(String, u32)>, &[u8]) {
+        let mut names = Vec::new();
+        loop {
+            let reader = newc::Reader::new(bytes).unwrap();
+            let (name, size) = (reader.entry().name().to_owned(), reader.entry().file_size());
+            let is_trailer = reader.entry().is_trailer();
+            bytes = reader.finish().unwrap();
+            if is_trailer {
+                return (names, bytes);
+            }
+            names.push((name, size));
+        }
+    }
+
     #[test]
-    fn the_archive_holds_init_console_and_layers_and_nothing_else() {
+    fn the_archives_hold_init_console_and_layers_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let init = folder.path().join("my-init");
         fs::write(&init, "program").unwrap();
         let layers = [Layer { name: "10-base.squashfs", file: init.clone() }];
         let mut bytes = Vec::new();
-        Archive { out: &mut bytes, inode: 0, mtime: 1 }.write_all(&init, &layers).unwrap();
-        let mut names = Vec::new();
-        let mut rest = &bytes[..];
-        loop {
-            let reader = newc::Reader::new(rest).unwrap();
-            if reader.entry().is_trailer() {
-                break;
-            }
-            names.push((reader.entry().name().to_owned(), reader.entry().file_size()));
-            rest = reader.finish().unwrap();
-        }
-        let expected =
-            [("dev", 0), ("dev/console", 0), ("init", 7), ("layers", 0), ("layers/10-base.squashfs", 7)];
-        assert_eq!(names, expected.map(|(name, size)| (name.to_owned(), size)));
+        write(&mut bytes, &init, &layers, 1).unwrap();
+        let size = zstd::zstd_safe::find_frame_compressed_size(&bytes).unwrap();
+        let first = zstd::decode_all(&bytes[..size]).unwrap();
+        let names = |expected: &[(&str, u32)]| -> Vec<_> {
+            expected.iter().map(|&(name, size)| (name.to_owned(), size)).collect()
+        };
+        assert_eq!(entries(&first).0, names(&[("dev", 0), ("dev/console", 0), ("init", 7)]));
+        let second = size.next_multiple_of(ALIGNMENT);
+        assert_eq!(bytes[size..second], [0; ALIGNMENT][..second - size]);
+        let (layers, rest) = entries(&bytes[second..]);
+        assert_eq!(layers, names(&[("layers", 0), ("layers/10-base.squashfs", 7)]));
+        assert_eq!(rest, b"");
     }
 }
