@@ -1,12 +1,15 @@
 //! Who gets in, what they find there, and what a disk with strange keys and settings does to it.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use iso_builder::qemu::Bus;
 use tests::disk::{Image, Layout};
-use tests::ssh::make_rsa_key;
-use tests::{Lab, Vm};
+use tests::ssh::{Ssh, make_rsa_key};
+use tests::{Deadline, Lab, Vm, child};
 
 /// Of an sshd ten years old: words that today's does not know.
 const OLD_CONFIG: &str =
@@ -16,7 +19,7 @@ const OLD_CONFIG: &str =
 const PROFILE: &str = "export HTTP_PROXY=http://proxy.example.org:3128\nexport B2D_TEST='two words'\n";
 
 /// Command and what it must write, as user `docker` over SSH without a login shell.
-const ANSWERS: [(&str, &str); 20] = [
+const ANSWERS: [(&str, &str); 23] = [
     ("id", "uid=1000(docker) gid=50(staff) groups=50(staff),101(docker)\n"),
     (
         "echo $HOME; stat -c '%a %U %G' ~ ~/.ssh ~/.ssh/authorized_keys",
@@ -67,7 +70,29 @@ const ANSWERS: [(&str, &str); 20] = [
         "ls /var/lib/boot2docker/ssh/ssh_host_ecdsa_key /var/lib/boot2docker/ssh/ssh_host_ed25519_key | wc -l",
         "2\n",
     ),
+    (
+        "for tool in bash crontab curl docker e2fsck ip iptables less netstat rsync sfdisk ss tar vi xz; do \
+         command -v $tool >/dev/null || echo $tool is missing; done",
+        "",
+    ),
+    (
+        "curl -s --unix-socket /var/run/docker.sock http://docker/_ping; echo; echo packed | xz | xz -d; \
+         sudo sfdisk --quiet --list /dev/vda | head -n 1 | cut -d' ' -f1; bash -ic 'complete -p docker' 2>/dev/null | wc -l",
+        "OK\npacked\nDevice\n1\n",
+    ),
+    (
+        "sudo /usr/local/etc/init.d/nfs-client start; for kind in nfs nfs4 9p; do grep -w $kind /proc/filesystems; done; \
+         sudo modprobe cifs && grep -w cifs /proc/filesystems; command -v mount.nfs mount.cifs",
+        "nodev\tnfs\nnodev\tnfs4\nnodev\t9p\nnodev\tcifs\n/usr/sbin/mount.nfs\n/usr/sbin/mount.cifs\n",
+    ),
 ];
+
+/// Asks Docker whether it is there, and no more.
+const PING: &[u8] = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n";
+
+/// Length, type and version of the first packet of each side. Source: draft-ietf-secsh-filexfer-02, section 4.
+const SFTP_HELLO: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
+const SFTP_ANSWER: [u8; 5] = [2, 0, 0, 0, 3];
 
 #[test]
 fn people_get_in_and_find_what_they_know() -> Result<()> {
@@ -90,6 +115,42 @@ fn people_get_in_and_find_what_they_know() -> Result<()> {
     for (script, expected) in ANSWERS {
         assert_eq!(ssh.run(&format!("{script}; true"))?, expected, "{script}");
     }
+    files_can_be_copied(&ssh)?;
+    docker_answers_through_ssh(&ssh)?;
     vm.press_power_button()?;
     disk.check(&lab)
+}
+
+/// As scp and sshfs do it.
+fn files_can_be_copied(ssh: &Ssh) -> Result<()> {
+    let mut sftp = ssh.command(&["-s"]);
+    sftp.arg("sftp");
+    let answer = child::run_ok(sftp, SFTP_HELLO, Deadline::reply())?;
+    assert_eq!(answer.get(4..9), Some(&SFTP_ANSWER[..]), "{answer:?}");
+    Ok(())
+}
+
+/// As `DOCKER_HOST=ssh://` does it, and as people who forward the socket do.
+fn docker_answers_through_ssh(ssh: &Ssh) -> Result<()> {
+    let answer = ssh.output("docker system dial-stdio", PING)?;
+    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("OK"), "{answer}");
+
+    // A socket's path has 108 bytes at most; a checkout may lie deeper.
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("docker.sock");
+    let forward = format!("{}:/var/run/docker.sock", socket.display());
+    let mut tunnel = ssh.command(&["-L", &forward, "-oExitOnForwardFailure=yes"]);
+    // It lasts as long as its standard input.
+    let mut tunnel = tunnel.arg("echo open; cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(tunnel.stdout.take().context("taking the tunnel's output")?).read_line(&mut line)?;
+    assert_eq!(line, "open\n");
+    let mut docker = UnixStream::connect(&socket)?;
+    docker.write_all(PING)?;
+    let mut answer = String::new();
+    docker.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("OK"), "{answer}");
+    drop(tunnel.stdin.take());
+    child::wait(&mut tunnel, Deadline::reply()).map(drop)
 }
