@@ -166,6 +166,9 @@ pub enum Accelerator {
     Kvm,
     /// Translation in software, one host thread for each virtual CPU; roughly ten times slower.
     Tcg,
+    /// Translation in software, all virtual CPUs by turns on one host thread, and a clock that counts their instructions:
+    /// what they do takes the same time on a busy host as on an idle one.
+    Counted,
 }
 
 /// Files QEMU reads that are not part of the machine.

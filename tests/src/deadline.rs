@@ -95,7 +95,7 @@ fn factor() -> u32 {
     static FACTOR: OnceLock<u32> = OnceLock::new();
     *FACTOR.get_or_init(|| match accelerator() {
         Accelerator::Kvm => 1,
-        Accelerator::Tcg => EMULATION_FACTOR,
+        Accelerator::Tcg | Accelerator::Counted => EMULATION_FACTOR,
     })
 }
 

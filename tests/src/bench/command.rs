@@ -36,6 +36,9 @@ pub struct Options {
     /// Only boot both once, each for the first time, and print the ratio of the times from kernel start to API
     #[arg(long, conflicts_with = "quick")]
     pub budget: bool,
+    /// Only count the instructions of one boot each until the API answers, as processor time: no load on the host moves that
+    #[arg(long, conflicts_with_all = ["quick", "budget"])]
+    pub counted: bool,
     /// Memory of each machine, in MiB
     #[arg(long, value_name = "MIB", default_value_t = subject::DEFAULT_SIZE.memory_mib)]
     pub memory: u32,
@@ -79,6 +82,13 @@ pub fn run(options: &Options) -> Result<()> {
     let both = [ours.subject(&disk, size), subject::of_peer(&peer, size)];
     let mut series = Series { lab: &lab, samples: Samples::default() };
     sizes(&mut series.samples, &ours, &peer)?;
+    if options.counted {
+        for subject in both.iter().chain([&floor]) {
+            series.count(subject)?;
+        }
+        println!("{}", report::table(&series.samples));
+        return Ok(());
+    }
     let third = third(options, size)?;
     let all: Vec<_> = both.iter().cloned().chain([floor]).chain(third).collect();
     let (pairs, work) = if options.quick { (1, 1) } else { (options.pairs, options.work) };
@@ -116,8 +126,8 @@ pub fn budget(options: &Options) -> Result<f64> {
     let _slot = Slot::acquire(&lab.slots())?;
     let size = Size { memory_mib: options.memory, cpus: options.cpus };
     let files = GuestFiles::prepare(&project, lab.tools())?;
-    let ours = Ours::extract(&project, &lab)?;
     let peer = Peer::prepare(&lab, &project, &files, State::New)?;
+    let ours = Ours::extract(&project, &lab)?;
     let disk = subject::data_disk(&project, &lab, &ours, &files, State::New)?;
     let mut times = [0.0; 2];
     for (subject, time) in [ours.subject(&disk, size), subject::of_peer(&peer, size)].iter().zip(&mut times) {
@@ -168,7 +178,7 @@ fn circumstances(options: &Options, rounds: usize, ours: &Ours, peer: &Peer) -> 
         host: format!("{count} x {}", model.trim_start_matches([' ', '\t', ':'])),
         accelerator: match accelerator() {
             Accelerator::Kvm => "KVM".to_owned(),
-            Accelerator::Tcg => "software emulation".to_owned(),
+            Accelerator::Tcg | Accelerator::Counted => "software emulation".to_owned(),
         },
         machine: format!("{} CPUs and {} MiB", options.cpus, options.memory),
         pairs: rounds,

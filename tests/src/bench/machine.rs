@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use iso_builder::qemu::{Boot, Bus, Disk, Firmware, Forward, Machine, Nic, Serial, accelerator};
+use iso_builder::qemu::{Accelerator, Boot, Bus, Disk, Firmware, Forward, Machine, Nic, Serial, accelerator};
 use tempfile::TempDir;
 
 use crate::console::Console;
@@ -36,6 +36,8 @@ pub struct Start {
     pub boot: Boot,
     /// Whether UEFI firmware starts it.
     pub is_uefi: bool,
+    /// Whether its clock counts instructions instead of running with the host's.
+    pub is_counted: bool,
     /// A disk besides; nothing that is written to it stays, unless `keeps_writes`.
     pub disk: Option<PathBuf>,
     /// Whether the disk is changed for good.
@@ -199,7 +201,7 @@ fn machine(lab: &Lab, start: &Start, console: PathBuf, qmp: PathBuf) -> Result<M
         is_bare_metal: false,
         memory_mib: start.memory_mib,
         cpus: start.cpus,
-        accelerator: accelerator(),
+        accelerator: if start.is_counted { Accelerator::Counted } else { accelerator() },
         firmware,
         boot: start.boot.clone(),
         disks: disks.collect(),

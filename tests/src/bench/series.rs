@@ -83,6 +83,23 @@ impl Series<'_> {
         Ok(())
     }
 
+    /// Starts a subject once with one CPU and a clock that counts its instructions, and measures the processor time to API.
+    ///
+    /// # Errors
+    /// When the system does not come up.
+    pub fn count(&mut self, subject: &Subject) -> Result<()> {
+        let start = Start { is_counted: true, cpus: 1, ..subject.direct().clone() };
+        let mut machine = Running::start(self.lab, &start)?;
+        let api = machine.event("api", Deadline::boot())?.since_kernel;
+        let busy = machine.event("busy", Deadline::boot())?.since_kernel;
+        eprintln!(
+            "bench: {}: {busy:.2} s of processor time to API, {api:.2} s since the kernel's start",
+            subject.name
+        );
+        self.samples.add("counted", &subject.name, busy);
+        Ok(())
+    }
+
     /// Starts a subject once and measures memory at rest, then work.
     ///
     /// # Errors

@@ -161,7 +161,15 @@ pub fn of_peer(peer: &Peer, size: Size) -> Subject {
 #[must_use]
 pub fn start(boot: Boot, is_uefi: bool, disk: Option<&Path>, size: Size) -> Start {
     let Size { memory_mib, cpus } = size;
-    Start { boot, is_uefi, disk: disk.map(Path::to_path_buf), keeps_writes: false, memory_mib, cpus }
+    Start {
+        boot,
+        is_uefi,
+        disk: disk.map(Path::to_path_buf),
+        is_counted: false,
+        keeps_writes: false,
+        memory_mib,
+        cpus,
+    }
 }
 
 /// How far a disk has come before anything is measured.

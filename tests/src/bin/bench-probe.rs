@@ -74,7 +74,9 @@ fn await_docker() {
     while request("GET", "/_ping", "").is_err() {
         pause();
     }
-    tell("api", uptime());
+    let (since_start, busy) = (uptime(), busy());
+    tell("api", since_start);
+    tell("busy", busy);
     tell("pid1", first_program().unwrap_or(f64::NAN));
     let output = Command::new("docker").args(CONTAINER).env("PATH", PATH).stderr(Stdio::null()).output();
     let is_alive = output.is_ok_and(|output| output.stdout == b"alive\n");
@@ -153,6 +155,20 @@ fn first_program() -> Option<f64> {
 fn uptime() -> f64 {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
     text.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Returns how long processors have worked since the kernel's start, all together, in seconds.
+fn busy() -> f64 {
+    /// Unit of the counters. Source: proc_stat(5), USER_HZ.
+    const PER_SECOND: f64 = 100.0;
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let counters: Vec<f64> =
+        text.lines().next().unwrap_or_default().split(' ').filter_map(|word| word.parse().ok()).collect();
+    // user, nice, system, idle, waiting for disks, interrupts, deferred interrupts
+    match counters[..] {
+        [user, nice, system, _, _, hard, soft, ..] => (user + nice + system + hard + soft) / PER_SECOND,
+        _ => f64::NAN,
+    }
 }
 
 /// Writes one line for the host; other programs write to the console as well, so it begins on a line of its own.
