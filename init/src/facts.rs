@@ -23,6 +23,8 @@ pub struct Facts {
     pub cmdline: KernelCmdline,
     /// What the machine is.
     pub platform: Platform,
+    /// Memory of the machine. Unit: KiB. None if the kernel does not tell.
+    pub memory_kib: Option<u64>,
     /// Mount points in use.
     pub mounted: BTreeSet<PathBuf>,
     /// Terminals with somebody behind them, names below `/dev`.
@@ -82,6 +84,7 @@ impl Facts {
         Self {
             cmdline: or_absent("the kernel command line", KernelCmdline::read(root)),
             platform: platform(root),
+            memory_kib: memory_kib(root),
             mounted: or_absent("the mount table", mounts).into_iter().map(|mount| mount.target).collect(),
             terminals: terminals(root),
             interfaces,
@@ -106,6 +109,12 @@ impl StateFacts {
             log_dir: log_dir.into(),
         }
     }
+}
+
+/// Source: proc_meminfo(5).
+fn memory_kib(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()
 }
 
 /// Reads what firmware and processor say of the machine.
@@ -201,8 +210,10 @@ mod tests {
         put("sys/firmware/efi/runtime", "");
         put("proc/cpuinfo", "processor: 0\nflags\t\t: fpu hypervisor\n");
         put("sys/class/rtc/rtc0/since_epoch", "1\n");
+        put("proc/meminfo", "MemTotal:        2016520 kB\nMemFree:          1 kB\n");
         let expected = Facts {
             cmdline: KernelCmdline::parse("quiet b2d.nodhcp"),
+            memory_kib: Some(2_016_520),
             mounted: ["/", "/dev"].map(PathBuf::from).into(),
             terminals: ["tty1", "ttyS0", "hvc0"].map(str::to_owned).into(),
             interfaces: ["eth2", "eth10"].map(str::to_owned).into(),

@@ -78,7 +78,7 @@ pub enum Action {
         /// File below `/proc` or `/sys`.
         path: String,
         /// Its content.
-        text: &'static str,
+        text: String,
     },
     /// Switch a network interface on.
     LinkUp {

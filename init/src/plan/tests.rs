@@ -10,6 +10,7 @@ use crate::service::{Ready, Restart};
 fn usual() -> Facts {
     Facts {
         cmdline: KernelCmdline::parse("loglevel=3 console=ttyS0 console=tty0"),
+        memory_kib: Some(2_016_520),
         mounted: ["/", "/proc", "/sys", "/dev"].map(Into::into).into(),
         terminals: ["tty1", "ttyS0"].map(str::to_owned).into(),
         interfaces: ["eth0", "eth1"].map(str::to_owned).into(),
