@@ -98,11 +98,11 @@ const CONFIGURATIONS: &[Row] = &[
         "live restore",
         "echo '{\"live-restore\": true}' | sudo tee /etc/docker/daemon.json >/dev/null; sudo service docker restart; \
          await-docker; \
-         docker run -d --name c b2d-test /bin/busybox sleep 1000 >/dev/null; \
-         old=$(docker inspect -f '{{.State.Pid}}' c); sudo service docker restart; \
+         docker run -d --name kept b2d-test /bin/busybox sleep 1000 >/dev/null; \
+         old=$(docker inspect -f '{{.State.Pid}}' kept); sudo service docker restart; \
          await-docker; \
-         [ \"$(docker inspect -f '{{.State.Pid}}' c)\" = \"$old\" ] && echo same; docker rm -f c",
-        "same\nc\n",
+         [ \"$(docker inspect -f '{{.State.Pid}}' kept)\" = \"$old\" ] && echo same; docker rm -f kept",
+        "same\nkept\n",
     ),
     (
         "user namespaces",

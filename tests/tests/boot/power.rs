@@ -17,7 +17,7 @@ const BOUND_SECONDS: f32 = 65.0;
 
 /// What keeps a data disk busy beside containers: a file system in a file on it, and a swap file.
 const KEEP_BUSY: &str = "set -e; cd /mnt/vda1; for name in swap loop; do head -c 32m /dev/zero > $name; done; \
-    chmod 600 swap; mkswap swap; swapon swap; mke2fs -q loop; mkdir /mnt/loop; mount -o loop loop /mnt/loop; \
+    chmod 600 swap; mkswap swap; swapon swap; mke2fs -q -F loop; mkdir /mnt/loop; mount -o loop loop /mnt/loop; \
     echo kept > /mnt/loop/file";
 
 fn start(ssh: &Ssh, count: usize) -> Result<()> {
