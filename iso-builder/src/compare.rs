@@ -70,7 +70,19 @@ pub fn initrd_of(path: &Path) -> Result<Vec<u8>> {
     iso.read("/boot/initrd.img")
 }
 
-/// Returns the regular files of a cpio archive, or of several in a row.
+/// Begin of a zstd frame. Source: RFC 8878 section 3.1.1.
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// Returns how many bytes of an initramfs its first, compressed archive takes, which holds PID 1.
+///
+/// # Errors
+/// When it begins otherwise.
+pub fn first_archive_bytes(initrd: &[u8]) -> Result<usize> {
+    let size = zstd::zstd_safe::find_frame_compressed_size(initrd).ok().filter(|size| *size <= initrd.len());
+    size.context("reading the initramfs: its first archive is not compressed by zstd, or is cut off")
+}
+
+/// Returns the regular files of a cpio archive, or of several in a row, compressed or not.
 ///
 /// # Errors
 /// When the bytes are no such archive.
@@ -83,6 +95,12 @@ pub fn archive_files(mut bytes: &[u8]) -> Result<Files> {
         bytes = &bytes[padding..];
         if bytes.is_empty() {
             return Ok(files);
+        }
+        if bytes.starts_with(ZSTD_MAGIC) {
+            let (archive, rest) = bytes.split_at(first_archive_bytes(bytes)?);
+            files.extend(archive_files(&zstd::decode_all(archive).context(reading)?)?);
+            bytes = rest;
+            continue;
         }
         let mut reader = newc::Reader::new(bytes).context(reading)?;
         if !reader.entry().is_trailer() && reader.entry().mode() & 0o170_000 == 0o100_000 {
@@ -139,7 +157,7 @@ mod tests {
 
     #[test]
     fn archives_in_a_row_are_read_as_one() {
-        let mut bytes = archive("init", b"one");
+        let mut bytes = zstd::encode_all(&archive("init", b"one")[..], 1).unwrap();
         bytes.resize(bytes.len().next_multiple_of(512), 0);
         bytes.extend(archive("layers/60-site.squashfs", b"two"));
         let files = archive_files(&bytes).unwrap();

@@ -76,8 +76,9 @@ fn parts(path: &Path, recipe: &Recipe) -> Result<Parts> {
     let kernel = iso.read("/boot/vmlinuz64")?.len() as u64;
     add(&mut parts, "kernel", None, kernel, kernel);
     let initrd = compare::initrd_of(path)?;
-    let stage0 = compare::archive_files(&initrd)?.get("init").map_or(0, Vec::len) as u64;
-    add(&mut parts, "init in the initramfs", None, stage0, stage0);
+    let stage0 = compare::first_archive_bytes(&initrd)? as u64;
+    let unpacked = compare::archive_files(&initrd)?.get("init").map_or(0, Vec::len) as u64;
+    add(&mut parts, "init in the initramfs", None, unpacked, stage0);
     let mut in_layers = 0;
     for layer in squashfs::layers_of(path)? {
         in_layers += layer.packed_bytes;
