@@ -1,5 +1,8 @@
 //! Takes the power away at random moments and looks what is left: QEMU is killed during first format, boot,
 //! `docker load`, container writes and shutdown. One boot checks what the last cut left and suffers the next one.
+//!
+//! What the guest has handed to its disk is there afterwards, what is in its memory is not. A disk that loses its own cache is
+//! another matter and not tried here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,8 +34,22 @@ const MOUNTED: &str = "automount: data disk";
 const DISK_BYTES: u64 = 1 << 30;
 /// Makes an image worth cutting into.
 const FILLING_BYTES: usize = 3 << 20;
-/// After so many cuts the disk begins anew, so that first formats are cut, too, and checks stay short.
-const CUTS_PER_DISK: usize = 10;
+/// Cuts into one disk.
+pub const ROUND_CUTS: usize = 10;
+/// What the cuts into one disk fall into. The first two are into its formatting, as long as that has not come to its
+/// end; another disk begins anew, so that first formats are cut, too, and checks stay short.
+const ROUND: [Moment; ROUND_CUTS] = [
+    Moment::Format,
+    Moment::Format,
+    Moment::Load,
+    Moment::Boot,
+    Moment::Load,
+    Moment::Write,
+    Moment::Load,
+    Moment::Shutdown,
+    Moment::Boot,
+    Moment::Write,
+];
 /// A container that never stops writing.
 const WRITER: &str = "docker rm -f writer >/dev/null 2>&1; docker run -d --name writer IMAGE /bin/busybox sh -c \
     'i=0; while :; do i=$((i+1)); busybox dd if=/dev/zero of=/data$((i%4)) bs=64k count=8 conv=fsync; done'";
@@ -61,40 +78,53 @@ pub enum Moment {
 pub struct Tally {
     /// Cuts made and survived, by moment.
     pub survived: BTreeMap<Moment, usize>,
-    /// Images whose loading was acknowledged, all of which ran after each later cut.
+    /// Images whose loading was acknowledged: each ran after the next cut, and again after the last one.
     pub images: usize,
-    /// How long it took.
+    /// How long it took; of rounds side by side, the sum.
     pub elapsed: Duration,
+}
+
+impl Tally {
+    /// Returns the number of cuts survived.
+    #[must_use]
+    pub fn cuts(&self) -> usize {
+        self.survived.values().sum()
+    }
+
+    /// Adds what came of another round.
+    pub fn add(&mut self, other: &Self) {
+        for (moment, count) in &other.survived {
+            *self.survived.entry(*moment).or_default() += count;
+        }
+        self.images += other.images;
+        self.elapsed += other.elapsed;
+    }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: usize = self.survived.values().sum();
-        write!(f, "{all} cuts survived, {} images acknowledged, {} s", self.images, self.elapsed.as_secs())?;
+        let (cuts, seconds) = (self.cuts(), self.elapsed.as_secs());
+        write!(f, "{cuts} cuts survived, {} images acknowledged, {seconds} s", self.images)?;
         self.survived.iter().try_for_each(|(moment, count)| write!(f, "; {moment:?} {count}"))
     }
 }
 
-/// Makes `cuts` cuts in the folder of `lab`; `tell` hears of each.
+/// Cuts ten times into the life of one disk, in the folder of `lab`; `tell` hears of each cut.
 ///
 /// # Errors
 /// At the first cut that costs something: the text says which, and `seed` repeats it as far as timing allows.
-pub fn run(lab: &Lab, cuts: usize, seed: u64, mut tell: impl FnMut(&str)) -> Result<Tally> {
+pub fn round(lab: &Lab, slot: &Arc<Slot>, seed: u64, mut tell: impl FnMut(&str)) -> Result<Tally> {
     let started = Instant::now();
-    let mut bench = Bench::new(lab, seed)?;
+    let mut bench = Bench::new(lab, slot, seed)?;
     let mut tally = Tally::default();
-    for cut in 0..cuts {
-        if cut > 0 && cut % CUTS_PER_DISK == 0 {
-            bench.last_look().with_context(|| format!("looking after cut {cut}, seed {seed}"))?;
-            bench.begin_anew()?;
-        }
-        let moment = bench.next_moment(cut % CUTS_PER_DISK);
-        let what = bench.cut(moment).with_context(|| format!("cut {} ({moment:?}), seed {seed}", cut + 1))?;
+    for (cut, moment) in ROUND.into_iter().enumerate() {
+        let what = bench.cut(moment).with_context(|| format!("seed {seed}, cut {} ({moment:?})", cut + 1))?;
         *tally.survived.entry(moment).or_default() += 1;
-        tell(&format!("cut {}: {moment:?}, {what} ({} s)", cut + 1, started.elapsed().as_secs()));
+        let seconds = started.elapsed().as_secs();
+        tell(&format!("seed {seed}, cut {}: {moment:?}, {what} ({seconds} s)", cut + 1));
     }
-    bench.last_look().with_context(|| format!("looking after cut {cuts}, seed {seed}"))?;
-    tally.images = bench.acknowledged;
+    bench.last_look().with_context(|| format!("seed {seed}, looking after the last cut"))?;
+    tally.images = bench.images.len();
     tally.elapsed = started.elapsed();
     Ok(tally)
 }
@@ -102,7 +132,7 @@ pub fn run(lab: &Lab, cuts: usize, seed: u64, mut tell: impl FnMut(&str)) -> Res
 struct Bench<'a> {
     lab: &'a Lab,
     /// Held for all machines: waiting for another at each cut would take hours on a busy host.
-    slot: Arc<Slot>,
+    slot: &'a Arc<Slot>,
     random: Random,
     boot: Boot,
     key: PathBuf,
@@ -112,13 +142,14 @@ struct Bench<'a> {
     busybox: Vec<u8>,
     /// Images on the disk that must run.
     images: Vec<String>,
-    acknowledged: usize,
+    /// How many of them ran after a cut.
+    seen: usize,
     /// The archive has been seen on the formatted disk.
     is_formatted: bool,
 }
 
 impl<'a> Bench<'a> {
-    fn new(lab: &'a Lab, seed: u64) -> Result<Self> {
+    fn new(lab: &'a Lab, slot: &'a Arc<Slot>, seed: u64) -> Result<Self> {
         let key = make_rsa_key(lab.tools(), lab.folder())?;
         let archive = userdata::archive(&fs::read(key.with_extension("pub"))?)?;
         let with_hash =
@@ -126,36 +157,19 @@ impl<'a> Bench<'a> {
         let foreign: Result<Vec<_>> = foreign::disks(lab)?.into_iter().take(2).map(with_hash).collect();
         let disk = Image::with_bytes(lab, "data", DISK_BYTES, &[(0, &archive)])?;
         Ok(Self {
-            slot: Arc::new(Slot::acquire(&lab.slots())?),
+            slot,
             random: Random::new(seed),
             boot: direct(lab, APPEND)?,
             foreign: foreign?,
             busybox: Vec::new(),
             images: Vec::new(),
-            acknowledged: 0,
+            seen: 0,
             is_formatted: false,
             lab,
             key,
             archive,
             disk,
         })
-    }
-
-    /// Gives the disk back to the state in which Docker Machine hands it over.
-    fn begin_anew(&mut self) -> Result<()> {
-        self.disk = Image::with_bytes(self.lab, "data", DISK_BYTES, &[(0, &self.archive)])?;
-        self.images.clear();
-        self.is_formatted = false;
-        Ok(())
-    }
-
-    /// The first cuts of a disk are into its formatting, as long as that has not come to its end.
-    fn next_moment(&mut self, cut_of_disk: usize) -> Moment {
-        match cut_of_disk {
-            0 | 1 if !self.is_formatted => Moment::Format,
-            _ => [Moment::Boot, Moment::Load, Moment::Load, Moment::Write, Moment::Shutdown]
-                [self.random.below(5)],
-        }
     }
 
     /// Boots, checks what the cut before left, and cuts.
@@ -219,34 +233,22 @@ impl<'a> Bench<'a> {
         ensure!(loaded.status.success(), "docker load: {}", String::from_utf8_lossy(&loaded.stderr));
         // Acknowledged: from now on it must be there whatever happens.
         self.images.push(name.clone());
-        self.acknowledged += 1;
         Ok(format!("{name} acknowledged"))
     }
 
-    /// Waits for Docker, and checks that the key, and every image that was acknowledged, is there and works.
+    /// Waits for Docker, and checks that the key, and every image that was acknowledged since the last look, is there
+    /// and works.
     fn check(&mut self, vm: &mut Vm) -> Result<Ssh> {
         vm.console().await_in_this_boot(DOCKER_READY, Deadline::boot())?;
         let ssh = vm.ssh_with_key(&self.key)?;
         let mounts = ssh.run("cat /proc/mounts")?;
         ensure!(mounts.contains("/dev/vda1 /mnt/vda1 ext4 rw"), "the data disk is not mounted:\n{mounts}");
         let kept = ssh.run_bytes(&format!("cat {USERDATA}"))?;
-        ensure!(
-            kept == self.archive,
-            "userdata.tar has {} bytes instead of {}",
-            kept.len(),
-            self.archive.len()
-        );
+        let (is, was) = (kept.len(), self.archive.len());
+        ensure!(kept == self.archive, "userdata.tar has {is} bytes instead of {was}");
         self.is_formatted = true;
-        if !self.images.is_empty() {
-            let script: String = self
-                .images
-                .iter()
-                .map(|image| format!("docker run --rm --network none {image} && echo && "))
-                .collect();
-            let expected: String = self.images.iter().map(|image| format!("{image}\n")).collect();
-            let said = ssh.run(&format!("{script} true")).context("running what was acknowledged")?;
-            ensure!(said == expected, "images say {said:?} instead of {expected:?}");
-        }
+        run_each(&ssh, &self.images[self.seen..])?;
+        self.seen = self.images.len();
         Ok(ssh)
     }
 
@@ -258,7 +260,6 @@ impl<'a> Bench<'a> {
             let loaded = ssh.output(LOAD, &docker_archive(&name, &self.busybox, b"")?)?;
             ensure!(loaded.status.success(), "docker load: {}", String::from_utf8_lossy(&loaded.stderr));
             self.images.push(name);
-            self.acknowledged += 1;
         }
         Ok(self.images[0].clone())
     }
@@ -285,9 +286,10 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Boots once more without a cut.
+    /// Boots once more without a cut: nothing may have gone that was there after an earlier one.
     fn last_look(&mut self) -> Result<()> {
         let mut vm = self.start()?;
+        self.seen = 0;
         self.check(&mut vm)?;
         vm.press_power_button()?;
         Image::formatted(self.disk.path())?.check(self.lab)
@@ -295,7 +297,7 @@ impl<'a> Bench<'a> {
 
     fn start(&self) -> Result<Vm> {
         let mut plan =
-            Vm::plan(self.lab).in_slot(&self.slot).boot(self.boot.clone()).disk(&self.disk, Bus::Virtio);
+            Vm::plan(self.lab).in_slot(self.slot).boot(self.boot.clone()).disk(&self.disk, Bus::Virtio);
         for (image, _) in &self.foreign {
             plan = plan.disk(image, Bus::Virtio);
         }
@@ -312,4 +314,14 @@ impl<'a> Bench<'a> {
         };
         format!("after {} ms", pause.as_millis())
     }
+}
+
+/// Runs each image; it says its name.
+fn run_each(ssh: &Ssh, images: &[String]) -> Result<()> {
+    let run = |image| format!("docker run --rm --network none {image} && echo && ");
+    let script: String = images.iter().map(run).collect();
+    let expected: String = images.iter().map(|image| format!("{image}\n")).collect();
+    let said = ssh.run(&format!("{script} true")).context("running what was acknowledged")?;
+    ensure!(said == expected, "images say {said:?} instead of {expected:?}");
+    Ok(())
 }
