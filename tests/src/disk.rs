@@ -277,16 +277,25 @@ impl Image {
         Ok(())
     }
 
-    /// Writes nonsense over the inode of the root directory and its neighbours: e2fsck -p refuses to repair that.
+    /// Leaves nonsense in the journal, to be replayed over the inode of the root directory and its neighbours, and the
+    /// mark that errors were seen: e2fsck -p replays it, then refuses to repair that.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn ruin(&self) -> Result<()> {
-        const GARBAGE: [u8; BLOCK_BYTES as usize] = [0x5a; BLOCK_BYTES as usize];
-        let table = self.superblock()?.first_inode_table * BLOCK_BYTES;
-        self.open()?
-            .write_all_at(&GARBAGE, self.start() + table)
-            .with_context(|| format!("writing {}", self.path.display()))
+    /// When the file system is not over the whole disk, or debugfs fails.
+    pub fn ruin(&self, lab: &Lab) -> Result<()> {
+        ensure!(self.start() == 0, "ruining {}: debugfs wants a whole disk", self.path.display());
+        let (garbage, script) = (lab.folder().join("garbage"), lab.folder().join("ruin"));
+        let table = self.superblock()?.first_inode_table;
+        let commands = format!(
+            "set_super_value state 2\njournal_open\njournal_write -b {table} {}\njournal_close\n",
+            garbage.display()
+        );
+        fs::write(&garbage, [0x5a; BLOCK_BYTES as usize])
+            .and_then(|()| fs::write(&script, commands))
+            .with_context(|| format!("writing what ruins {}", self.path.display()))?;
+        let mut debugfs = lab.tools().program("debugfs");
+        debugfs.arg("-w").arg("-f").arg(&script).arg(&self.path);
+        child::run_ok(debugfs, b"", Deadline::host(TOOL_LIMIT)).map(drop)
     }
 
     /// Returns the volume label of the file system.

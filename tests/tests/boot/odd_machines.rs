@@ -41,18 +41,24 @@ fn without_network_the_console_has_a_shell_with_docker() -> Result<()> {
 }
 
 #[test]
-fn a_ruined_data_disk_is_named_and_not_mounted() -> Result<()> {
+fn a_ruined_data_disk_is_named_and_left_as_it_is_to_the_byte() -> Result<()> {
     let lab = Lab::new("ruined-disk")?;
-    let disk = Image::data(&lab, "data", Layout::Partition)?;
-    disk.ruin()?;
-    ensure!(disk.check(&lab).is_err(), "the test must ruin the disk");
+    let disk = Image::data(&lab, "data", Layout::WholeDisk)?;
+    disk.ruin(&lab)?;
+    let before = disk.hash()?;
+    let copy = disk.copy_data(&lab.folder().join("copy.img"))?;
+    ensure!(copy.preen_and_check(&lab).is_err(), "the test must ruin the disk");
+    ensure!(copy.hash()? != before, "e2fsck must have replayed the journal and written repairs");
     let mut vm = Vm::plan(&lab).boot(direct(&lab, APPEND)?).disk(&disk, Bus::Virtio).start()?;
     let ssh = vm.ssh()?;
     assert_eq!(ssh.run("id -un")?, "docker\n");
     let log = ssh.run("cat /boot.log")?;
-    let told = log.lines().any(|line| line.contains("vda1") && line.contains("e2fsck"));
-    assert!(told, "nothing in the log on vda1:\n{log}");
-    assert!(!ssh.run("cat /proc/mounts")?.contains("/dev/vda1"), "a ruined file system must not be mounted");
+    for line in ["run e2fsck /dev/vda", "/dev/vda is as it was before the check"] {
+        assert!(log.contains(line), "{line:?} is missing:\n{log}");
+    }
+    assert!(!ssh.run("cat /proc/mounts")?.contains("/dev/vda"), "a ruined file system must not be mounted");
     vm.docker()?.ping()?;
-    vm.press_power_button()
+    vm.press_power_button()?;
+    assert_eq!(disk.hash()?, before, "what e2fsck wrote before it gave up was not taken back");
+    Ok(())
 }
