@@ -98,16 +98,16 @@ const CONTAINERS: &[Row] = &[
     (
         "health check",
         "docker run -d --name well --health-cmd true --health-interval 1s box sleep 1000 >/dev/null; \
-         timeout 120 docker events --since 0 --filter container=well --filter event=health_status | head -n 1 | \
-         grep -o 'health_status: healthy'; docker rm -f well >/dev/null",
-        "health_status: healthy\n",
+         until docker inspect -f '{{.State.Health.Status}}' well | grep -x healthy; do sleep 0.5; done; \
+         docker rm -f well >/dev/null",
+        "healthy\n",
     ),
     (
         "restart policy",
         "docker run -d --name again --restart on-failure:2 box false >/dev/null; \
-         timeout 120 docker events --since 0 --filter container=again --filter event=die | head -n 3 | wc -l; \
+         until docker inspect -f '{{.RestartCount}} {{.State.Status}}' again | grep '2 exited'; do sleep 0.5; done; \
          docker rm -f again >/dev/null",
-        "3\n",
+        "2 exited\n",
     ),
     (
         "terminal, statistics, export and the like",
@@ -128,11 +128,10 @@ const CONTAINERS: &[Row] = &[
     (
         "swarm of one",
         "docker swarm init --advertise-addr 10.0.2.15 >/dev/null; \
-         docker service create -q --detach --name s --no-resolve-image box sleep 1000 >/dev/null; \
-         timeout 180 docker events --since 0 --filter type=container --filter event=start \
-         --filter label=com.docker.swarm.service.name=s | head -n 1 | wc -l; \
-         docker service ls --format '{{.Replicas}}'; docker swarm leave --force >/dev/null",
-        "1\n1/1\n",
+         docker service create -q --detach --name one --no-resolve-image box sleep 1000 >/dev/null; \
+         until docker service ls --format '{{.Replicas}}' | grep 1/1; do sleep 1; done; \
+         docker swarm leave --force >/dev/null",
+        "1/1\n",
     ),
 ];
 
