@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use b2d_sys::contract::SSH_DIR;
@@ -25,6 +26,8 @@ const HELD: &str = "/run/boot2docker/sshd.held";
 const RESTART_SECS: u64 = 120;
 /// Machines are made by programs that connect for every command; then they leave.
 const CALM_SECS: u64 = 600;
+/// Until sshd has made a process for a connection that it has accepted.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// Becomes sshd. Returns only on failure.
 ///
@@ -65,16 +68,13 @@ pub fn restart() -> Result<()> {
     let pid = fs::read_to_string(PID_FILE).with_context(|| format!("reading {PID_FILE}"))?;
     let pid = pid.trim().parse().with_context(|| format!("reading {PID_FILE}"))?;
     let deadline = Deadline::secs(CALM_SECS);
-    loop {
-        let connected = handover::halt_if_childless(pid)?;
-        if connected.is_empty() {
-            break;
-        }
+    while let Some(connected) = handover::halt_if_idle(pid)? {
         if deadline.has_passed() {
             log::info!("somebody is logged in all the time: sshd offers its new key after its next start");
             return Ok(());
         }
-        handover::await_an_end(&connected, deadline.remaining())?;
+        let patience = if connected.is_empty() { A_MOMENT } else { deadline.remaining() };
+        handover::await_an_end(&connected, patience)?;
     }
     replace(pid).inspect_err(|_| {
         // It may be gone by now.

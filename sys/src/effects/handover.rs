@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -43,13 +43,14 @@ pub fn take(pid: i32, fd: RawFd) -> Result<OwnedFd> {
     copy().with_context(|| format!("copying descriptor {fd} of process {pid}"))
 }
 
-/// Halts a process that has no children at this moment, so that it can start none: it stands still until it is killed or
-/// [`resume`]d. One with children goes on; they are returned.
+/// Halts a process that serves nobody at this moment, so that it can begin with nobody: it has no children, and listens on
+/// all of its sockets. It stands still until it is killed or [`resume`]d, and None is returned. One that is busy goes
+/// on; its children are returned, of which there may be none yet.
 ///
 /// # Errors
 /// When there is no such process, or it is not ours to halt.
-pub fn halt_if_childless(pid: i32) -> Result<Vec<i32>> {
-    let halt = || -> io::Result<Vec<i32>> {
+pub fn halt_if_idle(pid: i32) -> Result<Option<Vec<i32>>> {
+    let halt = || -> Result<Option<Vec<i32>>> {
         kill_process(id(pid)?, Signal::STOP)?;
         let proc = Path::new("/proc").join(pid.to_string());
         // Another processor may still be running it, for an instant.
@@ -58,12 +59,23 @@ pub fn halt_if_childless(pid: i32) -> Result<Vec<i32>> {
         }
         let children = fs::read_to_string(proc.join("task").join(pid.to_string()).join("children"))?;
         let children: Vec<i32> = children.split_whitespace().filter_map(|child| child.parse().ok()).collect();
-        if !children.is_empty() {
-            kill_process(id(pid)?, Signal::CONT)?;
+        // A connection that was just accepted has a socket, and no process yet.
+        let is_idle =
+            children.is_empty() && socket_fds(&proc)? == listening_fds(Path::new("/proc"), pid)?.len();
+        if is_idle {
+            return Ok(None);
         }
-        Ok(children)
+        kill_process(id(pid)?, Signal::CONT)?;
+        Ok(Some(children))
     };
     halt().with_context(|| format!("halting process {pid}"))
+}
+
+/// Returns how many descriptors of a process are sockets.
+fn socket_fds(process: &Path) -> io::Result<usize> {
+    let fds = fs::read_dir(process.join("fd"))?.flatten();
+    let is_socket = |to: &PathBuf| to.as_os_str().as_encoded_bytes().starts_with(b"socket:");
+    Ok(fds.filter_map(|fd| fs::read_link(fd.path()).ok()).filter(is_socket).count())
 }
 
 /// Waits until one of these processes has ended, for `limit` at most.
@@ -82,7 +94,7 @@ pub fn await_an_end(pids: &[i32], limit: Duration) -> Result<()> {
 /// Lets a halted process go on.
 ///
 /// # Errors
-/// As [`halt_if_childless`].
+/// As [`halt_if_idle`].
 pub fn resume(pid: i32) -> Result<()> {
     let resumed = id(pid).and_then(|pid| Ok(kill_process(pid, Signal::CONT)?));
     resumed.with_context(|| format!("resuming process {pid}"))
@@ -162,7 +174,7 @@ fn place(socket: &OwnedFd, number: RawFd) -> io::Result<()> {
 mod tests {
     use std::io::{BufRead, BufReader};
     use std::net::{TcpListener, TcpStream};
-    use std::process::Stdio;
+    use std::process::{Child, Stdio};
 
     use super::*;
 
@@ -180,28 +192,39 @@ mod tests {
         assert!(TcpStream::connect(address).is_err());
     }
 
+    /// Starts a shell and waits until it has written a line.
+    fn shell(script: &str, stdin: Stdio) -> (i32, Child) {
+        let mut command = Command::new("sh");
+        let mut child = command.args(["-c", script]).stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        (i32::try_from(child.id()).unwrap(), child)
+    }
+
     #[test]
-    fn only_a_process_without_children_is_halted() {
-        let shell = |script: &str| {
-            let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
-            let mut line = String::new();
-            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-            (i32::try_from(child.id()).unwrap(), child)
+    fn only_a_process_that_serves_nobody_is_halted() {
+        let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let connection = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap())
         };
-        for (script, is_halted) in [("echo; read x; true", true), ("sleep 1000 & echo; wait", false)] {
-            let (pid, mut child) = shell(script);
-            let children = halt_if_childless(pid).unwrap();
-            assert_eq!(children.is_empty(), is_halted, "{script}");
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            assert_eq!(is_still(&stat), is_halted, "{script}: {stat}");
+        for (case, script, stdin, expected) in [
+            ("idle", "echo; kill -STOP $$", listener(), None),
+            ("has a child", "sleep 1000 & echo; wait", listener(), Some(1)),
+            ("has a connection", "echo; while :; do :; done", connection(), Some(0)),
+        ] {
+            let (pid, mut child) = shell(script, stdin.into());
+            let children = halt_if_idle(pid).unwrap();
+            assert_eq!(children.as_ref().map(Vec::len), expected, "{case}");
             resume(pid).unwrap();
             child.kill().unwrap();
             child.wait().unwrap();
-            for &orphan in &children {
+            let orphans = children.unwrap_or_default();
+            for &orphan in &orphans {
                 kill_process(id(orphan).unwrap(), Signal::KILL).unwrap();
             }
-            if !is_halted {
-                await_an_end(&children, Duration::from_secs(30)).unwrap();
+            if !orphans.is_empty() {
+                await_an_end(&orphans, Duration::from_secs(30)).unwrap();
             }
         }
     }
