@@ -17,13 +17,6 @@ const MAKE_IMAGE: &str = "mkdir -p i/bin i/tmp i/proc && for name in $(busybox -
 
 const NETWORKS: &[Row] = &[
     (
-        "published UDP port",
-        "docker run -d --name udp -p 5353:5353/udp box udpsvd -E 0.0.0.0 5353 cat >/dev/null; \
-         for i in $(seq 30); do exec 3<>/dev/udp/10.0.2.15/5353; echo hello >&3; \
-         read -t 3 answer <&3 && break; done; echo $answer; docker rm -f udp >/dev/null",
-        "hello\n",
-    ),
-    (
         "names on a network of one's own",
         "docker network create own >/dev/null; mkdir -p page; \
          docker run -d --name web --network own box sh -c 'echo page > /index.html; exec httpd -f -h /' >/dev/null; \
