@@ -77,8 +77,8 @@ const ANSWERS: [(&str, &str); 23] = [
     ),
     (
         "curl -s --unix-socket /var/run/docker.sock http://docker/_ping; echo; echo packed | xz | xz -d; \
-         sudo sfdisk --quiet --list /dev/vda | head -n 1 | cut -d' ' -f1; bash -ic 'complete -p docker' 2>/dev/null | wc -l",
-        "OK\npacked\nDevice\n1\n",
+         sudo sfdisk --quiet --list /dev/vda | head -n 1 | cut -d' ' -f1; ls /usr/share/bash-completion/completions/docker",
+        "OK\npacked\nDevice\n/usr/share/bash-completion/completions/docker\n",
     ),
     (
         "sudo /usr/local/etc/init.d/nfs-client start; for kind in nfs nfs4 9p; do grep -w $kind /proc/filesystems; done; \
