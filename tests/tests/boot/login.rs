@@ -124,10 +124,15 @@ fn people_get_in_and_find_what_they_know() -> Result<()> {
 /// As scp and sshfs do it.
 fn files_can_be_copied(ssh: &Ssh) -> Result<()> {
     let mut sftp = ssh.command(&["-s"]);
-    sftp.arg("sftp");
-    let answer = child::run_ok(sftp, SFTP_HELLO, Deadline::reply())?;
-    assert_eq!(answer.get(4..9), Some(&SFTP_ANSWER[..]), "{answer:?}");
-    Ok(())
+    let mut sftp = sftp.arg("sftp").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    // The server goes without a word when its input ends.
+    let mut input = sftp.stdin.take().context("taking sftp's input")?;
+    input.write_all(SFTP_HELLO)?;
+    let mut answer = [0; SFTP_HELLO.len()];
+    sftp.stdout.take().context("taking sftp's output")?.read_exact(&mut answer)?;
+    assert_eq!(answer[4..], SFTP_ANSWER);
+    drop(input);
+    child::wait(&mut sftp, Deadline::reply()).map(drop)
 }
 
 /// As `DOCKER_HOST=ssh://` does it, and as people who forward the socket do.
@@ -151,6 +156,7 @@ fn docker_answers_through_ssh(ssh: &Ssh) -> Result<()> {
     let mut answer = String::new();
     docker.read_to_string(&mut answer)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("OK"), "{answer}");
-    drop(tunnel.stdin.take());
+    // ssh ends with its last forwarded connection.
+    drop((docker, tunnel.stdin.take()));
     child::wait(&mut tunnel, Deadline::reply()).map(drop)
 }
