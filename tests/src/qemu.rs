@@ -77,6 +77,12 @@ impl Qemu {
         Ok(listener.accept().context("accepting QEMU's connection")?.0)
     }
 
+    /// Returns how QEMU ended, if it is gone already, with its words.
+    pub fn own_end(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        Some(format!("QEMU ended with {status}, saying {:?}", self.words()))
+    }
+
     /// Waits until QEMU ends.
     ///
     /// # Errors

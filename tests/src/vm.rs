@@ -372,6 +372,10 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
+        if let Some(end) = self.qemu.own_end().filter(|_| !self.has_ended) {
+            eprintln!("{end}");
+            return;
+        }
         if !self.has_ended {
             // The test has its own error to show; a guest without sshd has said what it could on its console.
             drop(self.last_words());
