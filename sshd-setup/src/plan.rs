@@ -106,11 +106,12 @@ impl KeyKind {
 /// Returns all that must be there before sshd starts.
 pub fn plan(facts: &Facts) -> Plan {
     let mut notes = Vec::new();
+    // Nothing of the user's waits for host keys and sshd, which may hang on a busy disk.
     let groups = vec![
+        Group { name: "home", steps: home(facts, &mut notes) },
         Group { name: "configuration", steps: store(facts) },
         Group { name: "host keys", steps: make_keys(facts, &[KeyKind::Ed25519, KeyKind::Ecdsa]) },
         Group { name: "sshd", steps: vec![Step::Dir(PRIVSEP_DIR.into(), 0o755), check_config(facts)] },
-        Group { name: "home", steps: home(facts, &mut notes) },
     ];
     Plan { notes, groups }
 }
