@@ -53,11 +53,11 @@ fn main() -> ExitCode {
 
 /// Boots the machine; never comes back, as the kernel would panic.
 fn be_pid1(words: &[&str]) -> Result<u8> {
+    rescue::guard_against_panic();
     if let [rescue::ARGUMENT, reason] = words {
         logging::init("init");
         rescue::run(reason);
     }
-    rescue::guard_against_panic();
     if stage0::is_wanted() {
         let Err(error) = stage0::run();
         rescue::run(&format!("stage 0: {error:#}"));

@@ -155,3 +155,29 @@ fn end_now(end: End) -> ! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
+
+    use super::*;
+
+    /// Set for the process that is to panic.
+    const PANICS: &str = "B2D_TEST_PANICS";
+    const NAME: &str = "rescue::tests::a_panic_makes_the_process_a_rescue";
+
+    #[test]
+    fn a_panic_makes_the_process_a_rescue() {
+        if env::var_os(PANICS).is_some() {
+            guard_against_panic();
+            panic!("out of luck");
+        }
+        let child = Cmd::new(env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
+        let error = child.env(PANICS, "1").run(Deadline::secs(60)).unwrap_err();
+        // It becomes the same program again, which is told so; here that is the test runner, which knows no such option.
+        let CmdError::Failed { stderr, .. } = &error else { panic!("{error}") };
+        assert!(stderr.contains("Unrecognized option: 'rescue'"), "{stderr}");
+    }
+}

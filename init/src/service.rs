@@ -114,6 +114,8 @@ pub struct Service {
     pub ready: Ready,
     /// What follows when it ends by itself.
     pub restart: Restart,
+    /// Whether SIGHUP has it read its configuration again; any other is started anew for that.
+    pub reloads: bool,
     /// How it ends when asked.
     pub stop: Stop,
     /// Where its streams lead.

@@ -145,10 +145,11 @@ impl Machine {
         };
         let (event, wanted) = match verb {
             Verb::Status => return Ok(status(unit)),
-            Verb::Reload if unit.is_up() => {
+            Verb::Reload if unit.is_up() && unit.service.reloads => {
                 unit.reload();
                 return Ok(Reply::default());
             }
+            Verb::Reload if unit.is_up() => (Event::Restart, Wanted::Up),
             Verb::Reload => return Ok(Reply::failed(format!("{id} is not running"))),
             Verb::Start if unit.is_up() => return Ok(Reply::ok(describe(unit))),
             Verb::Start => (Event::Start, Wanted::Up),

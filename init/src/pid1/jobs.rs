@@ -27,6 +27,9 @@ const LINE_BYTES: usize = 800;
 /// A hook that others wait for is named on the consoles after this.
 const REPORT_AFTER: Duration = Duration::from_secs(15);
 
+/// A job that has not ended this long after it was killed hangs in the kernel; nobody waits for it any longer.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+
 /// For whom a job runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -46,6 +49,14 @@ pub(super) enum Patience {
     KillAfter(Duration),
     LeaveAfter(Duration),
     Endless,
+}
+
+/// What is due for a job that runs late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measure {
+    Kill,
+    /// Nobody waits any longer.
+    Leave,
 }
 
 /// A running job.
@@ -118,6 +129,15 @@ impl Machine {
         let outcome = if status.success() { Ok(()) } else { Err(anyhow!("{} ended with {how}", job.name)) };
         let outcome = if job.is_late { outcome.map_err(|_| job.too_late("killed")) } else { outcome };
         match job.owner {
+            Owner::Nobody if job.patience == Patience::Endless => log::info!("{}: {how}", job.name),
+            Owner::Nobody => log::debug!("{}: {how}", job.name),
+            owner => self.job_is_over(owner, outcome),
+        }
+    }
+
+    /// Lets go on what waits for a job.
+    fn job_is_over(&mut self, owner: Owner, outcome: Result<()>) {
+        match owner {
             Owner::Step(step) => self.end_step(step, outcome),
             Owner::Unit(id) => {
                 if let Err(error) = outcome {
@@ -125,28 +145,25 @@ impl Machine {
                 }
                 self.unit_event(&id, Event::Prepared);
             }
-            Owner::Log(_) => outcome.unwrap_or_else(|error| log::warn!("{error:#}")),
-            Owner::Nobody if job.patience == Patience::Endless => log::info!("{}: {how}", job.name),
-            Owner::Nobody => log::debug!("{}: {how}", job.name),
+            Owner::Log(_) | Owner::Nobody => outcome.unwrap_or_else(|error| log::warn!("{error:#}")),
         }
     }
 
     /// Kills or leaves alone the jobs whose time is up.
     pub(super) fn jobs_run_late(&mut self, now: Duration) {
         self.report_hooks(now);
-        let is_due = |job: &Job| job.deadline.is_some_and(|at| now >= at);
-        let due: Vec<Pid> = self.jobs.iter().filter(|(_, job)| is_due(job)).map(|(pid, _)| *pid).collect();
-        for pid in due {
+        let pids: Vec<Pid> = self.jobs.keys().copied().collect();
+        for pid in pids {
             let Some(job) = self.jobs.get_mut(&pid) else { continue };
-            job.deadline = None;
-            if let Patience::KillAfter(_) = job.patience {
-                job.is_late = true;
-                process::signal_group(pid, SIGKILL);
-                continue;
-            }
-            let error = job.too_late("left running");
-            if let Owner::Step(step) = std::mem::replace(&mut job.owner, Owner::Nobody) {
-                self.end_step(step, Err(error));
+            match job.measure(now) {
+                None => {}
+                Some(Measure::Kill) => process::signal_group(pid, SIGKILL),
+                Some(Measure::Leave) => {
+                    let what = if job.is_late { "killed, hangs in the kernel" } else { "left running" };
+                    let error = job.too_late(what);
+                    let owner = std::mem::replace(&mut job.owner, Owner::Nobody);
+                    self.job_is_over(owner, Err(error));
+                }
             }
         }
     }
@@ -190,6 +207,18 @@ impl Machine {
 }
 
 impl Job {
+    /// Returns what is due at `now`, once.
+    fn measure(&mut self, now: Duration) -> Option<Measure> {
+        self.deadline.filter(|at| now >= *at)?;
+        if matches!(self.patience, Patience::KillAfter(_)) && !self.is_late {
+            self.is_late = true;
+            self.deadline = Some(now + GIVE_UP_AFTER);
+            return Some(Measure::Kill);
+        }
+        self.deadline = None;
+        Some(Measure::Leave)
+    }
+
     fn limit(&self) -> Duration {
         match self.patience {
             Patience::KillAfter(limit) | Patience::LeaveAfter(limit) => limit,
@@ -293,4 +322,30 @@ fn without_carriage_returns(path: &Path) -> Result<PathBuf> {
     let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
     fs::write(&copy, text).with_context(|| format!("writing {}", copy.display()))?;
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn job(patience: Patience) -> Job {
+        let deadline = (patience != Patience::Endless).then_some(SECOND * 10);
+        Job { name: "x".into(), owner: Owner::Nobody, patience, deadline, report_at: None, is_late: false }
+    }
+
+    #[test]
+    fn a_late_job_is_killed_or_left_and_one_that_cannot_die_is_left_in_the_end() {
+        let (kill, leave) = (Some(Measure::Kill), Some(Measure::Leave));
+        for (case, patience, expected) in [
+            ("helper", Patience::KillAfter(SECOND * 10), [None, kill, None, leave, None]),
+            ("hook", Patience::LeaveAfter(SECOND * 10), [None, leave, None, None, None]),
+            ("in the background", Patience::Endless, [None; 5]),
+        ] {
+            let mut job = job(patience);
+            let measures = [9, 10, 14, 15, 99].map(|second| job.measure(SECOND * second));
+            assert_eq!(measures, expected, "{case}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use b2d_sys::contract;
 use b2d_sys::effects::files::remove_if_exists;
 use b2d_sys::effects::process::{self, Pid, Resource, Spawn, Streams};
-use b2d_sys::effects::signals::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use b2d_sys::effects::signals::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 use super::ping::Ping;
 use crate::plan::kernel::SERVICES_CGROUP;
@@ -126,8 +126,12 @@ impl Unit {
     /// Asks its process to end.
     pub(super) fn ask_to_end(&self) {
         let signal = if self.service.stop.by_hangup { SIGHUP } else { SIGTERM };
-        // A login shell passes a hangup on to its jobs; all others look after their own children.
-        self.pid.into_iter().for_each(|pid| process::signal(pid, signal));
+        // A login shell passes a hangup on to its jobs; all others look after their own children. One that stands still
+        // hears nothing until it goes on.
+        if let Some(pid) = self.pid {
+            process::signal(pid, signal);
+            process::signal(pid, SIGCONT);
+        }
     }
 
     /// Kills its process.

@@ -54,6 +54,7 @@ fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
         prepare: None,
         ready: Ready::Started,
         restart: Restart::Always,
+        reloads: false,
         stop: Stop { group: StopGroup::Rest, by_hangup: false, grace: SMALL_GRACE },
         streams: Streams::Log(log_dir.join(format!("{name}.log"))),
         limits: vec![],
@@ -82,6 +83,7 @@ fn docker(log_dir: &Path) -> Service {
         limits_from: Some(contract::DAEMON_LIMITS),
         prepare: Some((vec!["/usr/sbin/docker-setup".to_owned()], DOCKER_SETUP_LIMIT)),
         ready: Ready::Ping(contract::DOCKER_SOCKET),
+        reloads: true,
         stop: Stop { group: StopGroup::Docker, by_hangup: false, grace: DOCKER_GRACE },
         // A link to where the profile wants the log.
         streams: Streams::Log(PathBuf::from(contract::DOCKER_LOG_LINK)),
