@@ -1,16 +1,18 @@
 //! Carries the plan out. Whatever fails, dockerd gets arguments it can start with.
 
-use std::fs;
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{
-    CROND_ARGS, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID, DOCKERD_ARGS, MOTD_DIR, PROFILE_ENV,
-    PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID, TIME_CONF,
+    CONTAINERD_ARGS, CROND_ARGS, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID, DOCKERD_ARGS,
+    MOTD_DIR, PROFILE_ENV, PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID, TIME_CONF,
 };
 use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
 use b2d_sys::effects::console;
 use b2d_sys::effects::files::{ensure_dir, remove_if_exists, replace_symlink, write_atomic};
+use nix::fcntl::OFlag;
 
 use crate::facts::{BUNDLE, ETC_DOCKER};
 use crate::issue::{self, Issued, Purpose};
@@ -36,6 +38,8 @@ const USER_DIR: &str = ".docker";
 pub fn apply(plan: &Plan) -> Result<bool> {
     let has_tls = reported("certificates", make_certificates(plan));
     let mut is_complete = has_tls & publish(&plan.settings);
+    is_complete &= reported("private keys", close(plan));
+    plan.remarks.iter().for_each(|remark| log::info!("{remark}"));
     is_complete &= reported("certificates for user docker", copy_for_user(plan));
     is_complete &= reported("list of authorities", write_bundle(plan));
     is_complete &= reported(ETC_DOCKER, link_etc_docker(plan));
@@ -45,10 +49,19 @@ pub fn apply(plan: &Plan) -> Result<bool> {
     }
     let lines: String = arguments.iter().flat_map(|argument| [argument.as_str(), "\n"]).collect();
     write_atomic(Path::new(DOCKERD_ARGS), lines.as_bytes(), 0o644, None)?;
+    tell_with(plan, arguments);
+    Ok(is_complete)
+}
+
+/// Tells what is new since dockerd's start, and nothing more of what is no longer true.
+pub fn tell_notes(plan: &Plan) {
+    tell_with(plan, &plan.arguments);
+}
+
+fn tell_with(plan: &Plan, arguments: &[String]) {
     let mut notes = plan.notes.clone();
     notes.extend(plan.has_daemon_json.then(|| refusal(arguments)).flatten());
     tell(SUBJECT, &notes);
-    Ok(is_complete)
 }
 
 /// Returns why dockerd refuses its configuration file with these arguments, in its own words.
@@ -88,6 +101,7 @@ pub fn publish(settings: &Settings) -> bool {
         ("named time servers", wanted(PROFILE_TIME_SOURCES, settings.time_sources.as_deref())),
         ("limits", wanted(DAEMON_LIMITS, limits)),
         ("crond's arguments", write(CROND_ARGS, &settings.crond_args, 0o644, None)),
+        ("containerd's arguments", write(CONTAINERD_ARGS, &settings.containerd_args, 0o644, None)),
         ("docker's log", link_log(&settings.log_file)),
     ];
     outcomes.into_iter().fold(true, |is_complete, (what, outcome)| reported(what, outcome) & is_complete)
@@ -154,6 +168,17 @@ fn make_certificates(plan: &Plan) -> Result<()> {
         Some((path, names)) => write_atomic(path, names.as_bytes(), 0o644, None),
         None => Ok(()),
     }
+}
+
+/// What was swapped for a link meanwhile is not followed.
+fn close(plan: &Plan) -> Result<()> {
+    for (path, mode) in &plan.tighten {
+        let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path);
+        let set = opened.and_then(|file| file.set_permissions(Permissions::from_mode(*mode)));
+        set.with_context(|| format!("closing {}", path.display()))?;
+        log::warn!("{} could be read by others; it is root's alone now", path.display());
+    }
+    Ok(())
 }
 
 fn make(issue: &Issue, authority: Option<&Issued>) -> Result<Issued> {

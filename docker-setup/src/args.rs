@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use b2d_sys::contract::{CONTAINERD_SOCKET, DOCKER_DIR, DOCKER_PID, DOCKER_SOCKET};
+use b2d_sys::contract::{CONTAINERD_SOCKET, DOCKER_PID, DOCKER_SOCKET};
 
 use crate::engine::{DaemonJson, Store, log_limits};
 use crate::profile::{Profile, Tls};
@@ -11,7 +11,13 @@ use crate::tls::TlsPlan;
 /// Storage drivers of old engines: naming one today keeps dockerd from starting.
 const GONE_DRIVERS: &[&str] = &["aufs", "devicemapper", "overlay"];
 /// On a btrfs disk its own driver is used, as it always was: data written with another one would be out of sight.
-const BTRFS: &str = "btrfs";
+pub const BTRFS: &str = "btrfs";
+/// What `docker info` calls containerd's store. dockerd does not know it as a driver.
+const CONTAINERD_STORE: &str = "overlayfs";
+/// Switches that protect the listener.
+const PROTECTIONS: &[&str] = &["--tls", "--tlsverify"];
+/// Values that switch a switch off. Source: Go `strconv.ParseBool`.
+const FALSE: &[&str] = &["0", "f", "F", "false", "FALSE", "False"];
 
 /// Returns dockerd's arguments, each an argument of its own: boot2docker-cli looks for one that starts with `tcp://`.
 ///
@@ -44,9 +50,13 @@ pub fn arguments(
 
 /// Returns `EXTRA_ARGS` and what of it is not passed on: only `DOCKER_TLS=no` takes the protection away.
 pub fn extra_args(profile: &Profile) -> (Vec<String>, Vec<String>) {
-    let is_opening = |arg: &&String| ["--tls=false", "--tlsverify=false"].contains(&arg.as_str());
     let args = profile.extra_args.iter().cloned();
-    args.partition(|arg| profile.tls == Tls::Off || !is_opening(&arg))
+    args.partition(|arg| profile.tls == Tls::Off || !is_opening(arg))
+}
+
+/// Tells whether dockerd would take this as a wish for a listener that is open to everybody.
+fn is_opening(arg: &str) -> bool {
+    arg.split_once('=').is_some_and(|(flag, value)| PROTECTIONS.contains(&flag) && FALSE.contains(&value))
 }
 
 fn tls_arguments(mode: Tls, plan: &TlsPlan) -> Vec<String> {
@@ -65,17 +75,19 @@ fn tls_arguments(mode: Tls, plan: &TlsPlan) -> Vec<String> {
     ]
 }
 
-/// Returns the storage driver to name, if one must be named.
-pub fn storage_driver(profile: &Profile, data_fstype: &str, notes: &mut Vec<String>) -> Option<String> {
-    match &profile.storage {
-        Some(driver) if GONE_DRIVERS.contains(&driver.as_str()) => {
-            notes.push(format!("DOCKER_STORAGE={driver} is ignored: this engine no longer has it"));
-            None
-        }
-        Some(driver) => Some(driver.clone()),
-        None if data_fstype == BTRFS && profile.data_root == Path::new(DOCKER_DIR) => Some(BTRFS.to_owned()),
-        None => None,
-    }
+/// Returns the storage driver to name, if one must be named. `usable` are those that work on the data root.
+pub fn storage_driver(profile: &Profile, usable: &[&str], notes: &mut Vec<String>) -> Option<String> {
+    let Some(driver) = profile.storage.as_deref() else {
+        return usable.contains(&BTRFS).then(|| BTRFS.to_owned());
+    };
+    let reason = match driver {
+        CONTAINERD_STORE => return None,
+        _ if usable.contains(&driver) => return Some(driver.to_owned()),
+        _ if GONE_DRIVERS.contains(&driver) => "this engine no longer has it".to_owned(),
+        _ => format!("it does not work on {}", profile.data_root.display()),
+    };
+    notes.push(format!("DOCKER_STORAGE={driver} is ignored: {reason}"));
+    None
 }
 
 #[cfg(test)]
@@ -126,25 +138,51 @@ mod tests {
     }
 
     #[test]
-    fn storage_driver_is_named_only_when_it_must_be() {
+    fn storage_driver_is_named_only_when_it_must_be_and_works() {
+        let ext4: &[&str] = &["overlay2", "vfs"];
+        let btrfs: &[&str] = &["overlay2", "vfs", "btrfs"];
+        let works = "it does not work on /var/lib/docker";
         let rows = [
-            ("auto", "ext4", None, 0),
-            ("", "btrfs", Some("btrfs"), 0),
-            ("overlay2", "ext4", Some("overlay2"), 0),
-            ("aufs", "ext4", None, 1),
+            ("auto", ext4, None, None),
+            ("", btrfs, Some("btrfs"), None),
+            ("overlay2", ext4, Some("overlay2"), None),
+            ("overlay2", btrfs, Some("overlay2"), None),
+            ("vfs", ext4, Some("vfs"), None),
+            ("overlayfs", ext4, None, None),
+            ("aufs", ext4, None, Some("this engine no longer has it")),
+            ("devicemapper", ext4, None, Some("this engine no longer has it")),
+            ("zfs", ext4, None, Some(works)),
+            ("btrfs", ext4, None, Some(works)),
+            ("no-such", btrfs, None, Some(works)),
         ];
-        for (storage, fstype, expected, note_count) in rows {
+        for (storage, usable, expected, reason) in rows {
             let mut notes = Vec::new();
-            let driver = storage_driver(&profile(storage, &[]), fstype, &mut notes);
-            assert_eq!((driver.as_deref(), notes.len()), (expected, note_count), "{storage} on {fstype}");
+            let driver = storage_driver(&profile(storage, &[]), usable, &mut notes);
+            let note = reason.map(|reason| format!("DOCKER_STORAGE={storage} is ignored: {reason}"));
+            assert_eq!(
+                (driver.as_deref(), notes),
+                (expected, Vec::from_iter(note)),
+                "{storage} on {usable:?}"
+            );
         }
     }
 
     #[test]
     fn protection_is_not_taken_away_by_further_arguments() {
-        let open = profile("", &["--tls=false", "--tlsverify=false", "-D"]);
-        let dropped = vec!["--tls=false".to_owned(), "--tlsverify=false".to_owned()];
-        assert_eq!(extra_args(&open), (vec!["-D".to_owned()], dropped));
+        let opening = [
+            "--tls=false",
+            "--tlsverify=false",
+            "--tlsverify=0",
+            "--tlsverify=f",
+            "--tlsverify=F",
+            "--tlsverify=FALSE",
+            "--tls=False",
+            "--tls=0",
+        ];
+        let harmless = ["-D", "--tlsverify=1", "--tls=true", "--tlsverify", "--tlscert=false", "--icc=false"];
+        let open = profile("", &[&opening[..], &harmless].concat());
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(extra_args(&open), (words(&harmless), words(&opening)));
         let off = Profile { tls: Tls::Off, ..open };
         assert_eq!(extra_args(&off).1, [""; 0]);
     }

@@ -1,5 +1,7 @@
 //! The system's list of certificate authorities with the user's own appended. Pure.
 
+use std::collections::BTreeSet;
+
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -9,9 +11,20 @@ const END: &str = "-----END CERTIFICATE-----";
 const MARK: &str = "# boot2docker: from /var/lib/boot2docker/certs\n";
 
 /// Returns the bundle `base` followed by the certificates in `files` (name, content) that it does not have.
-/// A certificate that is there already is left out; what is no certificate is named in the notes.
-pub fn extend(base: &str, files: &[(String, String)], notes: &mut Vec<String>) -> String {
+/// A certificate that is there already, however it is written, is left out and told in the remarks; what is no
+/// certificate is named in the notes.
+pub fn extend(
+    base: &str,
+    files: &[(String, String)],
+    notes: &mut Vec<String>,
+    remarks: &mut Vec<String>,
+) -> String {
     let base = base.split(MARK).next().unwrap_or_default();
+    if files.is_empty() {
+        return base.to_owned();
+    }
+    let mut known: BTreeSet<Vec<u8>> =
+        certificates(base).into_iter().filter_map(|block| der(block).ok()).collect();
     let mut added = String::new();
     for (name, content) in files {
         let plain = content.replace('\r', "");
@@ -20,10 +33,10 @@ pub fn extend(base: &str, files: &[(String, String)], notes: &mut Vec<String>) -
             notes.push(format!("{name} holds no PEM certificate"));
         }
         for block in blocks {
-            match check(block) {
+            match check(block).map(|der| known.insert(der)) {
                 Err(what) => notes.push(format!("{name} holds a certificate that cannot be read: {what}")),
-                Ok(()) if base.contains(block) || added.contains(block) => {}
-                Ok(()) => added.push_str(&format!("{block}\n")),
+                Ok(true) => added.push_str(&format!("{block}\n")),
+                Ok(false) => remarks.push(format!("{name} holds a certificate that is in the list already")),
             }
         }
     }
@@ -40,9 +53,15 @@ fn certificates(text: &str) -> Vec<&str> {
     starts.filter_map(|rest| rest.find(END).map(|end| &rest[..end + END.len()])).collect()
 }
 
-fn check(block: &str) -> Result<(), String> {
-    let (_, pem) = parse_x509_pem(block.as_bytes()).map_err(|error| error.to_string())?;
-    X509Certificate::from_der(&pem.contents).map(drop).map_err(|error| error.to_string())
+/// Returns a certificate's bytes, which are the same however its text is broken into lines.
+fn der(block: &str) -> Result<Vec<u8>, String> {
+    parse_x509_pem(block.as_bytes()).map(|(_, pem)| pem.contents).map_err(|error| error.to_string())
+}
+
+fn check(block: &str) -> Result<Vec<u8>, String> {
+    let der = der(block)?;
+    X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
+    Ok(der)
 }
 
 #[cfg(test)]
@@ -56,18 +75,32 @@ mod tests {
         issue(&order, None).unwrap().certificate.replace('\r', "").trim().to_owned()
     }
 
+    /// Returns the same certificate in lines half as long.
+    fn rewrapped(pem: &str) -> String {
+        let halves = |line: &str| {
+            let (first, second) = line.split_at(line.len() / 8 * 4);
+            format!("{first}\n{second}").trim().to_owned()
+        };
+        let lines =
+            pem.lines().map(|line| if line.starts_with('-') { line.to_owned() } else { halves(line) });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn certificates_are_appended_once() {
         let (base, one, two) = (authority(), authority(), authority());
         let files = [
             ("a.pem".to_owned(), format!("Issuer: me\r\n{}\r\n", one.replace('\n', "\r\n"))),
             ("b.crt".to_owned(), format!("{one}\n{two}\n{base}\n")),
+            ("c.pem".to_owned(), rewrapped(&two)),
         ];
-        let mut notes = Vec::new();
-        let bundle = extend(&base, &files, &mut notes);
+        let (mut notes, mut remarks) = (Vec::new(), Vec::new());
+        let bundle = extend(&base, &files, &mut notes, &mut remarks);
         assert_eq!(bundle, format!("{base}\n{MARK}{one}\n{two}\n"));
-        assert_eq!(extend(&bundle, &files, &mut notes).trim_end(), bundle.trim_end());
-        assert_eq!(extend(&bundle, &[], &mut notes), format!("{base}\n"));
+        let is_there = |name: &str| format!("{name} holds a certificate that is in the list already");
+        assert_eq!(remarks, ["b.crt", "b.crt", "c.pem"].map(is_there));
+        assert_eq!(extend(&bundle, &files, &mut notes, &mut remarks).trim_end(), bundle.trim_end());
+        assert_eq!(extend(&bundle, &[], &mut notes, &mut remarks), format!("{base}\n"));
         assert_eq!(notes, [""; 0]);
     }
 
@@ -79,7 +112,7 @@ mod tests {
             ("junk.crt".to_owned(), format!("{BEGIN}\nAAAA\n{END}\n{good}")),
         ];
         let mut notes = Vec::new();
-        assert_eq!(extend("", &files, &mut notes), format!("{MARK}{good}\n"));
+        assert_eq!(extend("", &files, &mut notes, &mut Vec::new()), format!("{MARK}{good}\n"));
         assert_eq!(notes[0], "empty.pem holds no PEM certificate");
         assert!(notes[1].starts_with("junk.crt holds a certificate that cannot be read"));
         assert_eq!(notes.len(), 2);

@@ -1,6 +1,6 @@
 //! What the engine's own configuration file and data directory mean for its start. Pure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -11,6 +11,11 @@ const LOG_LIMITS: [&str; 4] = ["--log-opt", "max-size=10m", "--log-opt", "max-fi
 /// Storage drivers whose data may lie in a data root; those of containerd lie elsewhere.
 pub const DRIVERS: &[&str] = &["aufs", "btrfs", "devicemapper", "overlay", "overlay2", "vfs", "zfs"];
 const USUAL_DRIVER: &str = "overlay2";
+/// Where dockerd keeps the data of a containerd of its own, below the data root.
+/// Source: moby cmd/dockerd/daemon_unix.go, getPlatformContainerdDaemonOpts().
+const CONTAINERD_DIR: &str = "containerd/daemon";
+/// containerd's flag for it.
+pub const CONTAINERD_ROOT_FLAG: &str = "--root";
 
 /// The settings in the configuration file; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,16 @@ impl DaemonJson {
     fn has_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.settings.contains_key(*name))
     }
+}
+
+/// Returns containerd's root for a data root of dockerd's: images and containers of one daemon lie in one place.
+pub fn containerd_root(data_root: &Path) -> PathBuf {
+    data_root.join(CONTAINERD_DIR)
+}
+
+/// Returns containerd's further arguments, one a line.
+pub fn containerd_arguments(data_root: &Path) -> String {
+    format!("{CONTAINERD_ROOT_FLAG}\n{}\n", containerd_root(data_root).display())
 }
 
 /// Returns arguments that bound containers' logs, unless the user has decided about them.
@@ -137,6 +152,11 @@ mod tests {
         assert_eq!(DaemonJson::parse(None), DaemonJson::default());
         assert_eq!(DaemonJson::parse(Some("{}")), DaemonJson::default());
         assert!(DaemonJson::parse(Some("[]")).error.is_some());
+    }
+
+    #[test]
+    fn containerd_keeps_its_data_below_the_data_root() {
+        assert_eq!(containerd_arguments(Path::new("/d")), "--root\n/d/containerd/daemon\n");
     }
 
     #[test]

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use b2d_sys::contract::{CERTS_DIR, DATA_DISK_FILE, PROFILE, STATE_DIR};
+use b2d_sys::contract::{CERTS_DIR, PROFILE, STATE_DIR};
 use b2d_sys::effects::files::read_optional;
 use nix::ifaddrs::getifaddrs;
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, FsType, statfs};
 use nix::unistd::gethostname;
 
+use crate::args::BTRFS;
 use crate::certificate::{Pair, end_of, inspect};
 use crate::engine::{DAEMON_JSON, DRIVERS};
 use crate::profile::{Profile, TlsFile};
@@ -27,6 +30,9 @@ pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const DEFAULTS: &str = "/etc/default/docker";
 /// Of what a profile prints, enough to recognise it in the log.
 const PRINTED_LINES: usize = 3;
+/// Source: OpenZFS include/sys/fs/zfs.h. The image has no ZFS, a custom one may.
+const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
+const FUSE_OVERLAYFS: &str = "/usr/bin/fuse-overlayfs";
 /// dockerd's own configuration directory.
 pub const ETC_DOCKER: &str = "/etc/docker";
 
@@ -39,8 +45,8 @@ pub struct Facts {
     pub profile_error: Option<String>,
     /// Certificates and names.
     pub tls: TlsFacts,
-    /// File system type of the data disk; empty if unknown.
-    pub data_fstype: String,
+    /// Storage drivers that work on the data root.
+    pub usable_drivers: Vec<&'static str>,
     /// The system's list of authorities, if there is one.
     pub bundle: Option<String>,
     /// The user's authorities: file name and content, in order of names.
@@ -51,22 +57,34 @@ pub struct Facts {
     pub driver_dirs: Vec<String>,
     /// `/etc/docker` is a directory with content: a custom image brought it.
     pub has_own_etc_docker: bool,
+    /// The certificate directory and the private keys in it, with their permission bits.
+    pub secrets: Vec<Secret>,
 }
 
-/// Reads the facts of the running machine.
+/// A place that keeps secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Where it is; no link.
+    pub path: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whether it is the directory rather than a key.
+    pub is_dir: bool,
+}
+
+/// Reads the facts of the running machine; `renew_days` is passed on, see [`TlsFacts::renew_days`].
 ///
 /// # Errors
 /// When a file exists but cannot be read. A bad profile is a fact, not an error.
-pub fn read() -> Result<Facts> {
+pub fn read(renew_days: i64) -> Result<Facts> {
     let (profile, profile_error) = read_profile();
-    let data_disk = text(Path::new(DATA_DISK_FILE))?.unwrap_or_default();
-    let fstype = data_disk.lines().find_map(|line| line.strip_prefix("FSTYPE="));
     Ok(Facts {
-        tls: tls_facts(&profile)?,
+        tls: tls_facts(&profile, renew_days)?,
         driver_dirs: driver_dirs(&profile.data_root),
+        usable_drivers: usable_drivers(&profile.data_root),
+        secrets: secrets_in(&profile.cert_dir)?,
         profile,
         profile_error,
-        data_fstype: fstype.unwrap_or_default().to_owned(),
         bundle: text(Path::new(BUNDLE))?,
         extra_certificates: certificates_in(Path::new(CERTS_DIR))?,
         daemon_json: text(&daemon_json())?,
@@ -106,7 +124,50 @@ fn driver_dirs(data_root: &Path) -> Vec<String> {
     drivers.map(ToString::to_string).collect()
 }
 
-fn tls_facts(profile: &Profile) -> Result<TlsFacts> {
+/// Returns the storage drivers of the engine that the file system of the data root, there or to be made, can do.
+/// Source: moby daemon/graphdriver, each driver's Init().
+fn usable_drivers(data_root: &Path) -> Vec<&'static str> {
+    let mut drivers = vec!["overlay2", "vfs"];
+    let file_system = data_root.ancestors().find_map(|dir| statfs(dir).ok());
+    match file_system.map(|found| found.filesystem_type()) {
+        Some(BTRFS_SUPER_MAGIC) => drivers.push(BTRFS),
+        Some(ZFS_SUPER_MAGIC) => drivers.push("zfs"),
+        _ => {}
+    }
+    if Path::new(FUSE_OVERLAYFS).is_file() {
+        drivers.push("fuse-overlayfs");
+    }
+    drivers
+}
+
+/// Returns the directory and the private keys in it, whoever made them: all our names and those of boot2docker's older
+/// releases end so. None if there is no directory.
+fn secrets_in(dir: &Path) -> Result<Vec<Secret>> {
+    let list = || -> io::Result<Vec<Secret>> {
+        let mut secrets = Vec::from_iter(secret(dir.to_path_buf())?);
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with("key.pem") {
+                secrets.extend(secret(path)?);
+            }
+        }
+        secrets.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(secrets)
+    };
+    match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        secrets => secrets.with_context(|| format!("listing {}", dir.display())),
+    }
+}
+
+/// What is reached through a link is somebody else's.
+fn secret(path: PathBuf) -> io::Result<Option<Secret>> {
+    let meta = fs::symlink_metadata(&path)?;
+    let secret = Secret { path, mode: meta.mode() & 0o7777, is_dir: meta.is_dir() };
+    Ok((meta.is_dir() || meta.is_file()).then_some(secret))
+}
+
+fn tls_facts(profile: &Profile, renew_days: i64) -> Result<TlsFacts> {
     let files = [
         &profile.ca_cert,
         &profile.server_cert,
@@ -123,14 +184,22 @@ fn tls_facts(profile: &Profile) -> Result<TlsFacts> {
     Ok(TlsFacts {
         now: seconds(SystemTime::now()),
         image_time: fs::metadata(IMAGE_FILE).and_then(|meta| meta.modified()).map_or(0, seconds),
+        renew_days,
         host: short_host_name()?,
         addresses: addresses(&profile.cert_interfaces)?,
         existing: named.filter(|path| is_filled(path)).collect::<BTreeSet<PathBuf>>(),
         foreign: foreign(profile)?,
+        foreign_server: foreign_server(profile)?,
         server: pair(&profile.server_cert, &profile.server_key)?,
         client: pair(&profile.client_cert, &profile.client_key)?,
         authority: pair(&profile.ca_cert, &profile.ca_key)?,
     })
+}
+
+fn foreign_server(profile: &Profile) -> Result<Pair> {
+    let read = |file: &TlsFile| file.named.as_deref().map_or(Ok(None), bytes);
+    let (certificate, key) = (read(&profile.server_cert)?, read(&profile.server_key)?);
+    Ok(inspect(certificate.as_deref(), key.as_deref(), None))
 }
 
 fn foreign(profile: &Profile) -> Result<Vec<Foreign>> {
@@ -205,6 +274,8 @@ fn seconds(time: SystemTime) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -218,6 +289,34 @@ mod tests {
         let contents: Vec<&str> = found.iter().map(|(_, content)| content.as_str()).collect();
         assert_eq!(contents, ["a.crt", "b.pem"]);
         assert_eq!(certificates_in(&dir.path().join("absent")).unwrap(), []);
+    }
+
+    #[test]
+    fn secrets_are_the_directory_and_the_keys_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for (name, mode) in [("server.pem", 0o644), ("serverkey.pem", 0o640), ("key.pem", 0o600)] {
+            fs::write(at(name), "x").unwrap();
+            set(&at(name), mode);
+        }
+        std::os::unix::fs::symlink("/elsewhere", at("cakey.pem")).unwrap();
+        set(dir.path(), 0o755);
+        let secret = |path, mode, is_dir| Secret { path, mode, is_dir };
+        let expected = [
+            secret(dir.path().to_path_buf(), 0o755, true),
+            secret(at("key.pem"), 0o600, false),
+            secret(at("serverkey.pem"), 0o640, false),
+        ];
+        assert_eq!(secrets_in(dir.path()).unwrap(), expected);
+        assert_eq!(secrets_in(&at("absent")).unwrap(), []);
+    }
+
+    #[test]
+    fn drivers_are_those_of_the_nearest_directory_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(usable_drivers(&dir.path().join("a/b"))[..2], ["overlay2", "vfs"]);
+        assert_eq!(usable_drivers(&dir.path().join("a/b")), usable_drivers(dir.path()));
     }
 
     #[test]

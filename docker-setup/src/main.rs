@@ -4,10 +4,12 @@ mod apply;
 mod args;
 mod bundle;
 mod certificate;
+mod containerd;
 mod engine;
 mod exports;
 mod facts;
 mod issue;
+mod named;
 mod plan;
 mod profile;
 mod renew;
@@ -23,11 +25,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, bail};
 use b2d_sys::contract::RUN_DIR;
 use b2d_sys::effects::files::ensure_dir;
+use tls::RENEW_DAYS;
 
 const USAGE: &str = "\
 usage: docker-setup [--dry-run]
        docker-setup profile
        docker-setup addresses-changed
+       docker-setup renew
 
 Evaluates /var/lib/boot2docker/profile, makes or renews the TLS certificates in
 /var/lib/boot2docker/tls, adds /var/lib/boot2docker/certs to the system's list
@@ -40,6 +44,9 @@ Safe to run at any time; dockerd sees changes when it is started again.
   addresses-changed   return at once; in the background, if the server's
                       certificate lacks an address or name of this machine,
                       make another and restart docker
+  renew               return at once; in the background, make certificates anew
+                      that end within 30 days, and restart docker if its own is
+                      one; tell which certificates of others end
   --help              print this text
 ";
 
@@ -52,8 +59,10 @@ fn main() -> ExitCode {
         ["--dry-run"] => show(),
         [] => lock().and_then(|_lock| set_up()),
         ["profile"] => lock().and_then(|_lock| settle_profile()),
-        ["addresses-changed"] => renew::in_background(),
-        [renew::IN_FOREGROUND] => lock().and_then(renew::now),
+        ["addresses-changed"] => renew::in_background(renew::ADDRESSES_NOW),
+        ["renew"] => renew::in_background(renew::RENEW_NOW),
+        [renew::ADDRESSES_NOW] => lock().and_then(renew::follow_addresses),
+        [renew::RENEW_NOW] => lock().and_then(renew::renew),
         [other, ..] => Err(anyhow!("unknown argument {other:?}; see docker-setup --help")),
     };
     match result {
@@ -66,12 +75,15 @@ fn main() -> ExitCode {
 }
 
 fn show() -> Result<()> {
-    let facts = facts::read()?;
+    let facts = facts::read(RENEW_DAYS)?;
     Ok(write!(io::stdout(), "{}{}", facts.profile, plan::plan(&facts))?)
 }
 
 fn set_up() -> Result<()> {
-    if !apply::apply(&plan::plan(&facts::read()?))? {
+    let facts = facts::read(RENEW_DAYS)?;
+    let is_complete = apply::apply(&plan::plan(&facts))?;
+    containerd::follow(&facts.profile.data_root)?;
+    if !is_complete {
         bail!("not everything was done; docker can be started all the same");
     }
     Ok(())

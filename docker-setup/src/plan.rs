@@ -1,14 +1,15 @@
 //! Decides all that has to be in place before dockerd starts. Pure.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use b2d_sys::contract::STATE_DIR;
+use b2d_sys::contract::{STATE_DIR, TLS_DIR};
 
 use crate::args::{arguments, extra_args, storage_driver};
 use crate::bundle;
 use crate::engine::{DaemonJson, store, unseen_data};
-use crate::facts::Facts;
+use crate::facts::{Facts, Secret};
+use crate::named;
 use crate::profile::Tls;
 use crate::settings::{Settings, settings};
 use crate::tls::{self, Foreign, TlsFacts, TlsPlan};
@@ -21,6 +22,10 @@ const WARN_DAYS: i64 = 30;
 pub struct Plan {
     /// What somebody should know.
     pub notes: Vec<String>,
+    /// What is odd, but harmless: for the log.
+    pub remarks: Vec<String>,
+    /// Keys, and their directory, that others than root can read, with the permission bits they should have.
+    pub tighten: Vec<(PathBuf, u32)>,
     /// Certificates, and which files dockerd gets.
     pub tls: TlsPlan,
     /// The certificate directory.
@@ -50,17 +55,18 @@ pub fn plan(facts: &Facts) -> Plan {
     notes.extend(
         extra_args(profile).1.iter().map(|arg| format!("{arg} in EXTRA_ARGS is ignored; see DOCKER_TLS")),
     );
-    notes.extend(absent_files(facts));
+    notes.extend(named::notes(profile, &facts.tls));
     notes.extend(facts.tls.foreign.iter().filter_map(|named| ending(named, &facts.tls)));
     let tls = tls::plan(profile, &facts.tls);
     let daemon_json = DaemonJson::parse(facts.daemon_json.as_deref());
     notes.extend(daemon_json.error.clone());
-    let driver = storage_driver(profile, &facts.data_fstype, &mut notes);
+    let driver = storage_driver(profile, &facts.usable_drivers, &mut notes);
     let store = store(driver.as_deref(), &facts.driver_dirs, &daemon_json, &profile.extra_args);
     notes.extend(unseen_data(&profile.data_root, &facts.driver_dirs, &store, &daemon_json));
     let arguments = |tls| arguments(profile, tls, &store, &daemon_json);
     let base = facts.bundle.as_deref().unwrap_or_default();
-    let bundle = bundle::extend(base, &facts.extra_certificates, &mut notes);
+    let mut remarks = Vec::new();
+    let bundle = bundle::extend(base, &facts.extra_certificates, &mut notes, &mut remarks);
     Plan {
         arguments: arguments(Some(&tls)),
         local_arguments: arguments(None),
@@ -69,9 +75,19 @@ pub fn plan(facts: &Facts) -> Plan {
         cert_dir: profile.cert_dir.clone(),
         bundle: (bundle != base).then_some(bundle),
         etc_docker: (!facts.has_own_etc_docker).then(|| PathBuf::from(STATE_DIR).join("etc/docker")),
+        tighten: facts.secrets.iter().filter_map(tighten).collect(),
         settings,
         notes,
+        remarks,
     }
+}
+
+/// Returns what a secret's permission bits have to become, if they must change. A directory that is not ours alone, as
+/// somebody's CERTDIR may be, is left as it is: the keys in it are closed anyway.
+fn tighten(secret: &Secret) -> Option<(PathBuf, u32)> {
+    let (wanted, is_ours) =
+        if secret.is_dir { (0o700, secret.path == Path::new(TLS_DIR)) } else { (0o600, true) };
+    (is_ours && secret.mode & 0o077 != 0).then(|| (secret.path.clone(), wanted))
 }
 
 /// Machine's certificates are its own to renew, but nobody looks at their dates before nothing works any more.
@@ -86,23 +102,13 @@ fn ending(named: &Foreign, facts: &TlsFacts) -> Option<String> {
     }
 }
 
-fn absent_files(facts: &Facts) -> impl Iterator<Item = String> {
-    let profile = &facts.profile;
-    let files = [
-        ("CACERT", &profile.ca_cert),
-        ("SERVERCERT", &profile.server_cert),
-        ("SERVERKEY", &profile.server_key),
-        ("CERT", &profile.client_cert),
-        ("KEY", &profile.client_key),
-    ];
-    let named = files.into_iter().filter_map(|(name, file)| Some((name, file.named.as_ref()?)));
-    let absent = named.filter(|(_, path)| !facts.tls.existing.contains(*path));
-    absent.map(|(name, path)| format!("{name}={} does not exist: our own is used", path.display()))
-}
-
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        self.remarks.iter().try_for_each(|remark| writeln!(f, "remark: {remark}"))?;
+        for (path, mode) in &self.tighten {
+            writeln!(f, "close {}, mode {mode:04o}", path.display())?;
+        }
         self.tls.orders.iter().try_for_each(|issue| writeln!(f, "{issue}"))?;
         for (file, name) in &self.tls.for_user {
             writeln!(f, "give {} to user docker as {name}", file.display())?;

@@ -13,20 +13,23 @@ fn facts(evaluated: &Evaluated) -> Facts {
         tls: TlsFacts {
             now: 1_760_000_000,
             image_time: 1_760_000_000,
+            renew_days: crate::tls::RENEW_DAYS,
             host: "boot2docker".into(),
             addresses: vec![],
             existing: [].into(),
             foreign: vec![],
+            foreign_server: Pair::Missing,
             authority: Pair::Missing,
             server: Pair::Missing,
             client: Pair::Missing,
         },
-        data_fstype: "ext4".into(),
+        usable_drivers: vec!["overlay2", "vfs"],
         bundle: Some("x\n".into()),
         extra_certificates: vec![],
         daemon_json: None,
         driver_dirs: vec![],
         has_own_etc_docker: false,
+        secrets: vec![],
     }
 }
 
@@ -59,10 +62,17 @@ fn open_listener_and_broken_profile_are_said_aloud() {
 }
 
 #[test]
-fn named_files_that_do_not_exist_are_said() {
-    let variables = [("CACERT".to_owned(), "/x/ca.pem".to_owned())].into();
-    let plan = plan(&facts(&Evaluated { variables, ..Evaluated::default() }));
-    assert_eq!(plan.notes, ["CACERT=/x/ca.pem does not exist: our own is used"]);
+fn secrets_of_older_disks_are_closed() {
+    let secret = |path: &str, mode, is_dir| Secret { path: path.into(), mode, is_dir };
+    let mut facts = facts(&Evaluated::default());
+    facts.secrets = vec![
+        secret("/var/lib/boot2docker/tls", 0o755, true),
+        secret("/var/lib/boot2docker/tls/cakey.pem", 0o600, false),
+        secret("/var/lib/boot2docker/tls/clientkey.pem", 0o644, false),
+        secret("/somebody's", 0o755, true),
+    ];
+    let expected = [("/var/lib/boot2docker/tls", 0o700), ("/var/lib/boot2docker/tls/clientkey.pem", 0o600)];
+    assert_eq!(plan(&facts).tighten, expected.map(|(path, mode)| (PathBuf::from(path), mode)));
 }
 
 #[test]

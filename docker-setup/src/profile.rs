@@ -92,8 +92,11 @@ impl Profile {
         let get = |name: &str| evaluated.variables.get(name).filter(|value| !value.is_empty()).cloned();
         let words = |name: &str| evaluated.words.get(name).cloned().unwrap_or_default();
         let cert_dir = get("CERTDIR").map_or_else(|| PathBuf::from(TLS_DIR), PathBuf::from);
-        let file =
-            |name: &str, own: &str| TlsFile { own: cert_dir.join(own), named: get(name).map(PathBuf::from) };
+        let file = |name: &str, own: &str| {
+            let own = cert_dir.join(own);
+            // People spell out the usual places; what lies there is ours all the same.
+            TlsFile { named: get(name).map(PathBuf::from).filter(|named| *named != own), own }
+        };
         let tls = tls(&words("DOCKER_TLS"));
         let org = get("ORG").unwrap_or_else(|| ORG.to_owned());
         let interfaces = Some(words("CERT_INTERFACES")).filter(|names| !names.is_empty());

@@ -75,6 +75,19 @@ fn variables_override_defaults() {
 }
 
 #[test]
+fn our_own_place_spelt_out_is_still_our_own() {
+    let rows = [
+        ("/var/lib/boot2docker/tls/", "/var/lib/boot2docker/tls//server.pem", None),
+        ("", "/var/lib/boot2docker/tls/server.pem", None),
+        ("/x", "/var/lib/boot2docker/tls/server.pem", Some("/var/lib/boot2docker/tls/server.pem".into())),
+    ];
+    for (dir, file, expected) in rows {
+        let profile = Profile::new(&evaluated(&[("CERTDIR", dir), ("SERVERCERT", file)]));
+        assert_eq!(profile.server_cert.named, expected, "{file} with {dir:?}");
+    }
+}
+
+#[test]
 fn named_file_is_used_only_if_it_is_there() {
     let file = TlsFile { own: "/own".into(), named: Some("/named".into()) };
     assert_eq!(file.path(|_| true), Path::new("/named"));

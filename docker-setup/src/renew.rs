@@ -1,4 +1,5 @@
-//! Follows changed addresses and names: a new server certificate, and dockerd started again with it.
+//! What happens to certificates while dockerd runs: a changed address or name, or an end that is near, makes a new server
+//! certificate, and dockerd is started again with it, as it reads its certificates only once.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -7,30 +8,35 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use b2d_sys::contract::{DOCKERD_ARGS, PATH};
 use b2d_sys::effects::cmd::{Cmd, Deadline};
+use b2d_sys::effects::console;
 use b2d_sys::effects::process::{self, Spawn, Streams};
 
 use crate::issue::Purpose;
 use crate::plan::Plan;
+use crate::tls::LATE_RENEW_DAYS;
 use crate::{apply, facts, plan};
 
 /// One of us works at a time. The file is there from the first full run's start on.
 pub const LOCK: &str = "/run/boot2docker/docker-setup.lock";
-/// The argument of the half that works while nobody waits.
-pub const IN_FOREGROUND: &str = "addresses-changed-now";
+/// The argument of the half of `addresses-changed` that works while nobody waits.
+pub const ADDRESSES_NOW: &str = "addresses-changed-now";
+/// The argument of the half of `renew` that works while nobody waits.
+pub const RENEW_NOW: &str = "renew-now";
 const OURSELVES: &str = "/usr/sbin/docker-setup";
-const SERVICE: &str = "/usr/sbin/service";
+/// PID 1's ear.
+pub const SERVICE: &str = "/usr/sbin/service";
 /// PID 1 answers at once.
 const STATUS_SECS: u64 = 20;
 /// dockerd ends its containers first.
 const RESTART_SECS: u64 = 120;
 
-/// Begins [`now`] in a process of its own and returns: a lease's hook must not wait.
+/// Begins one of the two works in a process of its own and returns: neither a lease's hook nor the clock's watch must wait.
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn in_background() -> Result<()> {
+pub fn in_background(work: &str) -> Result<()> {
     let spawn = Spawn {
-        argv: [OURSELVES, IN_FOREGROUND].map(OsString::from).into(),
+        argv: [OURSELVES, work].map(OsString::from).into(),
         env: vec![("PATH".into(), PATH.into())],
         streams: Streams::Null,
         limits: vec![],
@@ -42,26 +48,53 @@ pub fn in_background() -> Result<()> {
 
 /// Makes a server certificate that names the machine as it is now, unless there is one, and starts dockerd again.
 ///
-/// Before dockerd's arguments were first written nothing is to be done: the boot does all of it.
-///
 /// # Errors
 /// When the facts cannot be read, the certificate not be made, or PID 1 does not answer.
-pub fn now(lock: File) -> Result<()> {
+pub fn follow_addresses(lock: File) -> Result<()> {
+    match plan_while_running()? {
+        Some(plan) if has_new_server(&plan) => replace(&plan, lock),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the certificates anew that end soon, starts dockerd again if the server's is among them, and tells what is to
+/// be told of those that others made.
+///
+/// # Errors
+/// As [`follow_addresses`].
+pub fn renew(lock: File) -> Result<()> {
+    match plan_while_running()? {
+        Some(plan) if plan.tls.orders.is_empty() => apply::tell_notes(&plan),
+        Some(plan) => replace(&plan, lock)?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// Before dockerd's arguments were first written nothing is to be done: the boot does all of it.
+fn plan_while_running() -> Result<Option<Plan>> {
     if !Path::new(DOCKERD_ARGS).exists() {
-        return Ok(());
+        return Ok(None);
     }
-    let plan = plan::plan(&facts::read()?);
-    if !has_new_server(&plan) {
-        return Ok(());
-    }
-    apply::apply(&plan)?;
+    Ok(Some(plan::plan(&facts::read(LATE_RENEW_DAYS)?)))
+}
+
+fn replace(plan: &Plan, lock: File) -> Result<()> {
+    apply::apply(plan)?;
     // PID 1 runs us once more before it starts dockerd.
     drop(lock);
+    if !has_new_server(plan) {
+        return Ok(());
+    }
     if Cmd::new(SERVICE).args(["docker", "status"]).run(Deadline::secs(STATUS_SECS)).is_err() {
         log::info!("docker does not run; it will find its new certificate when it starts");
         return Ok(());
     }
-    log::info!("docker is restarted with its new certificate");
+    let reasons = plan.tls.orders.iter().map(|issue| format!("{issue}"));
+    let reasons: Vec<String> = reasons.collect();
+    let news = format!("docker is restarted with a new certificate ({})", reasons.join("; "));
+    log::warn!("{news}");
+    console::say(&[news]);
     let restarted = Cmd::new(SERVICE).args(["docker", "restart"]).run(Deadline::secs(RESTART_SECS));
     restarted.map(drop).context("restarting docker with its new certificate")
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use b2d_sys::contract::NTP_DIR;
 
+use crate::engine::containerd_arguments;
 use crate::exports;
 use crate::profile::{MOST_OPEN_FILES, Profile};
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub limits: String,
     /// crond's further arguments, one a line.
     pub crond_args: String,
+    /// containerd's further arguments, one a line.
+    pub containerd_args: String,
     /// dockerd's log.
     pub log_file: PathBuf,
 }
@@ -47,6 +50,7 @@ pub fn settings(profile: &Profile, error: Option<&str>) -> Settings {
         time_sources: profile.ntp_server.as_deref().map(time_sources),
         limits: limits(profile.ulimits.as_deref(), &mut notes),
         crond_args: crond_args(&profile.crond_loglevel, &mut notes),
+        containerd_args: containerd_arguments(&profile.data_root),
         log_file: profile.log_file.clone(),
         notes,
     }
@@ -107,6 +111,7 @@ impl fmt::Display for Settings {
             writeln!(f, "limits {}", self.limits.trim_end().replace('\n', ", "))?;
         }
         writeln!(f, "crond {}", self.crond_args.trim_end().replace('\n', " "))?;
+        writeln!(f, "containerd {}", self.containerd_args.trim_end().replace('\n', " "))?;
         writeln!(f, "docker's log {}", self.log_file.display())
     }
 }

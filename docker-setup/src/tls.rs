@@ -15,8 +15,10 @@ pub const DAY: i64 = 24 * 60 * 60;
 const LEAF_DAYS: i64 = 1080;
 /// Clients keep a copy of the authority, so it should outlive several machines' leaves.
 const AUTHORITY_DAYS: i64 = 3650;
-/// Renewal happens at boot only, and machines run for months.
-const RENEW_DAYS: i64 = 180;
+/// Before a start of dockerd, which costs nothing then, and machines run for months.
+pub const RENEW_DAYS: i64 = 180;
+/// While dockerd runs: it has to be started again, which ends containers, so nobody hurries.
+pub const LATE_RENEW_DAYS: i64 = 30;
 /// Names every server certificate has besides the machine's own.
 const LOCAL_NAMES: &[&str] = &["localhost", "localhost.local", "ip6-localhost", "ip6-loopback"];
 /// List of the names in the current server certificate, for people; from boot2docker 17.12.
@@ -29,6 +31,8 @@ pub struct TlsFacts {
     pub now: i64,
     /// When the image was built; the true time is later.
     pub image_time: i64,
+    /// Days a certificate must still be valid for to stay: [`RENEW_DAYS`] or [`LATE_RENEW_DAYS`].
+    pub renew_days: i64,
     /// Short host name.
     pub host: String,
     /// Addresses the machine is reached at.
@@ -37,6 +41,8 @@ pub struct TlsFacts {
     pub existing: BTreeSet<PathBuf>,
     /// Certificates that the profile names, which others made.
     pub foreign: Vec<Foreign>,
+    /// What `SERVERCERT` and `SERVERKEY` are.
+    pub foreign_server: Pair,
     /// Our own authority, in the certificate directory.
     pub authority: Pair,
     /// Our own server certificate.
@@ -117,20 +123,22 @@ pub fn plan(profile: &Profile, facts: &TlsFacts) -> TlsPlan {
         ca_cert: profile.ca_cert.path(exists).to_owned(),
         server_cert: server_file(&profile.server_cert),
         server_key: server_file(&profile.server_key),
-        for_user: if profile.tls == Tls::Off { Vec::new() } else { for_user(profile, facts, has_foreign_ca) },
+        for_user: if profile.tls == Tls::Off { Vec::new() } else { for_user(profile, facts) },
     }
 }
 
 /// Clients get the authority that signed the server's certificate, and a certificate dockerd accepts if we have one.
-fn for_user(profile: &Profile, facts: &TlsFacts, has_foreign_ca: bool) -> Vec<(PathBuf, &'static str)> {
+fn for_user(profile: &Profile, facts: &TlsFacts) -> Vec<(PathBuf, &'static str)> {
     let exists = |path: &Path| facts.existing.contains(path);
     let is_named = |file: &TlsFile| file.named.as_deref().is_some_and(exists);
-    let mut files = vec![(profile.ca_cert.path(exists).to_owned(), "ca.pem")];
+    let has_foreign_server = is_named(&profile.server_cert) && is_named(&profile.server_key);
+    let signer = if has_foreign_server { profile.ca_cert.path(exists) } else { &profile.ca_cert.own };
+    let mut files = vec![(signer.to_owned(), "ca.pem")];
     let has_foreign_client = is_named(&profile.client_cert) && is_named(&profile.client_key);
     if has_foreign_client {
         files.push((profile.client_cert.path(exists).to_owned(), "cert.pem"));
         files.push((profile.client_key.path(exists).to_owned(), "key.pem"));
-    } else if !has_foreign_ca {
+    } else if !is_named(&profile.ca_cert) {
         files.push((profile.client_cert.own.clone(), "cert.pem"));
         files.push((profile.client_key.own.clone(), "key.pem"));
     }
@@ -204,7 +212,7 @@ fn reason(pair: &Pair, facts: &TlsFacts, more: impl Fn(&Certificate) -> Option<S
     let days_left = days_left(certificate.not_after, facts);
     if certificate.not_before > now {
         Some("not valid yet".to_owned())
-    } else if days_left < RENEW_DAYS {
+    } else if days_left < facts.renew_days {
         Some(format!("{days_left} days left"))
     } else {
         more(certificate)

@@ -16,10 +16,12 @@ fn settled() -> TlsFacts {
     let mut facts = TlsFacts {
         now: NOW,
         image_time: IMAGE_TIME,
+        renew_days: RENEW_DAYS,
         host: "boot2docker".into(),
         addresses: vec!["10.0.2.15".parse().unwrap()],
         existing: BTreeSet::new(),
         foreign: vec![],
+        foreign_server: Pair::Missing,
         authority: Pair::Whole(pair(BTreeSet::new())),
         server: Pair::Missing,
         client: Pair::Whole(pair(BTreeSet::new())),
@@ -71,6 +73,24 @@ fn only_what_must_be_made_is_made() {
             "server expires",
             TlsFacts { server: with(|c| c.not_after = NOW + 179 * DAY), ..settled() },
             server("179 days left"),
+        ),
+        (
+            "server expires, while docker runs",
+            TlsFacts {
+                server: with(|c| c.not_after = NOW + 29 * DAY),
+                renew_days: LATE_RENEW_DAYS,
+                ..settled()
+            },
+            server("29 days left"),
+        ),
+        (
+            "server expires later, while docker runs",
+            TlsFacts {
+                server: with(|c| c.not_after = NOW + 30 * DAY),
+                renew_days: LATE_RENEW_DAYS,
+                ..settled()
+            },
+            nothing.clone(),
         ),
         (
             "server expired",
@@ -135,6 +155,24 @@ fn foreign_files_are_used_and_nothing_is_made() {
         3,
         "named files that do not exist are made under our names"
     );
+}
+
+#[test]
+fn user_gets_the_authority_that_signed_the_servers_certificate() {
+    let own = "/var/lib/boot2docker/tls";
+    let given = |named: &[(&str, &str)]| {
+        let existing = named.iter().map(|(_, path)| PathBuf::from(path)).collect();
+        let files = plan(&profile(named), &TlsFacts { existing, ..settled() }).for_user;
+        files.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>()
+    };
+    let ca = ("CACERT", "/b/ca.pem");
+    let server = [("SERVERCERT", "/b/server.pem"), ("SERVERKEY", "/b/key.pem")];
+    let ours = ["ca.pem", "cert.pem", "key.pem"].map(|name| format!("{own}/{name}"));
+    assert_eq!(given(&[]), ours);
+    assert_eq!(given(&[ca]), ours[..1]);
+    assert_eq!(given(&server), ours);
+    assert_eq!(given(&[ca, server[0]]), ours[..1]);
+    assert_eq!(given(&[ca, server[0], server[1]]), ["/b/ca.pem"]);
 }
 
 #[test]

@@ -47,6 +47,10 @@ pub const BOOT_LOG_LINK: &str = "/var/log/boot2docker.log";
 pub const RUN_DIR: &str = "/run/boot2docker";
 /// `KEY=value` lines about the data disk: `DEVICE`, `MOUNTPOINT`, `FSTYPE`, `SOURCE`, `REASON`.
 pub const DATA_DISK_FILE: &str = "/run/boot2docker/data-disk";
+/// Services live below here, each in a cgroup of its own; containers live elsewhere.
+pub const SERVICES_CGROUP: &str = "/sys/fs/cgroup/b2d";
+/// containerd's further arguments, one a line.
+pub const CONTAINERD_ARGS: &str = "/run/boot2docker/containerd.args";
 /// dockerd's arguments, one a line.
 pub const DOCKERD_ARGS: &str = "/run/boot2docker/dockerd.args";
 /// chronyd's servers, `*.sources` files in its own format: `<interface>.sources` from DHCP, `profile.sources` from

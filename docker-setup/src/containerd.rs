@@ -1,0 +1,145 @@
+//! Keeps containerd's store below dockerd's data root: images and containers of one daemon lie in one place.
+//!
+//! containerd is started early, beside the first hook. A hook may change the profile or mount a disk on the data root;
+//! then containerd has the wrong place open and is started again before dockerd asks it anything.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use b2d_sys::contract::{DOCKER_PID, SERVICES_CGROUP};
+use b2d_sys::effects::cmd::{Cmd, Deadline};
+
+use crate::engine::{CONTAINERD_ROOT_FLAG, containerd_root};
+use crate::renew::SERVICE;
+
+/// containerd's own database, below its root. It is open as long as containerd runs.
+const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
+/// containerd is killed after 5 s.
+const RESTART_SECS: u64 = 30;
+
+/// A file by its identity: device and inode.
+type Identity = (u64, u64);
+
+/// What the running containerd works on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct InUse {
+    /// Its root, as it was told.
+    root: Option<PathBuf>,
+    /// The database it has open; None if it has not got that far.
+    database: Option<Identity>,
+}
+
+/// Starts containerd again if it works elsewhere than below `data_root`, as long as no dockerd depends on it.
+///
+/// # Errors
+/// When the process table cannot be read or PID 1 does not answer.
+pub fn follow(data_root: &Path) -> Result<()> {
+    if is_dockerd_running() {
+        return Ok(());
+    }
+    let Some(in_use) = in_use()? else { return Ok(()) };
+    let root = containerd_root(data_root);
+    if !is_elsewhere(&in_use, &root, identity(&root.join(DATABASE))) {
+        return Ok(());
+    }
+    log::info!("containerd is started again, with its store in {}", root.display());
+    let restarted = Cmd::new(SERVICE).args(["containerd", "restart"]).run(Deadline::secs(RESTART_SECS));
+    restarted.map(drop).context("starting containerd again")
+}
+
+fn is_elsewhere(in_use: &InUse, root: &Path, database: Option<Identity>) -> bool {
+    in_use.root.as_deref() != Some(root) || in_use.database.is_some_and(|open| Some(open) != database)
+}
+
+/// Returns what the containerd of PID 1's works on, or None if it does not run.
+fn in_use() -> Result<Option<InUse>> {
+    let list = Path::new(SERVICES_CGROUP).join("containerd/cgroup.procs");
+    // No cgroup: it was never started.
+    let Ok(processes) = fs::read_to_string(&list) else { return Ok(None) };
+    let mut folders = processes.lines().map(|pid| Path::new("/proc").join(pid));
+    // Its shims are there as well.
+    let Some(process) = folders.find(|process| is_named(process, "containerd")) else { return Ok(None) };
+    let words = fs::read(process.join("cmdline"));
+    let words = words.with_context(|| format!("reading {}", process.join("cmdline").display()))?;
+    Ok(Some(InUse { root: root_in(&words), database: open_database(&process.join("fd"))? }))
+}
+
+/// Returns the root in a command line as the kernel shows it, each word ended by a NUL.
+fn root_in(words: &[u8]) -> Option<PathBuf> {
+    let words = String::from_utf8_lossy(words);
+    let mut words = words.split('\0').skip_while(|word| *word != CONTAINERD_ROOT_FLAG);
+    words.nth(1).map(PathBuf::from)
+}
+
+fn open_database(descriptors: &Path) -> Result<Option<Identity>> {
+    let list = fs::read_dir(descriptors);
+    let list = list.with_context(|| format!("listing {}", descriptors.display()))?;
+    // One that is closed meanwhile is of no interest.
+    let mut open = list.filter_map(|entry| Some(entry.ok()?.path()));
+    let found = open.find(|path| fs::read_link(path).is_ok_and(|file| file.ends_with(DATABASE)));
+    Ok(found.and_then(|path| identity(&path)))
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// A pid file may be older than the process that has the number now.
+fn is_dockerd_running() -> bool {
+    let pid = fs::read_to_string(DOCKER_PID).unwrap_or_default();
+    !pid.trim().is_empty() && is_named(&Path::new("/proc").join(pid.trim()), "dockerd")
+}
+
+fn is_named(process: &Path, name: &str) -> bool {
+    fs::read_to_string(process.join("comm")).is_ok_and(|text| text.trim_end() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containerd_that_works_elsewhere_is_noticed() {
+        let (here, there) = (Some((1, 10)), Some((2, 10)));
+        let at = |root: &str, database| InUse { root: Some(root.into()), database };
+        let rows = [
+            ("as it should be", at("/d/containerd/daemon", here), here, false),
+            ("still starting", at("/d/containerd/daemon", None), None, false),
+            ("still starting, on an older disk", at("/d/containerd/daemon", None), here, false),
+            ("other root", at("/e/containerd/daemon", here), here, true),
+            ("a disk was mounted on it", at("/d/containerd/daemon", here), there, true),
+            ("an empty disk was mounted on it", at("/d/containerd/daemon", here), None, true),
+            ("started without a root", InUse { root: None, database: here }, here, true),
+        ];
+        for (name, in_use, database, expected) in rows {
+            assert_eq!(
+                is_elsewhere(&in_use, &containerd_root(Path::new("/d")), database),
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn root_is_the_word_after_its_flag() {
+        let line = b"/usr/bin/containerd\0--config\0/x\0--root\0/d/containerd/daemon\0";
+        assert_eq!(root_in(line), Some("/d/containerd/daemon".into()));
+        assert_eq!(root_in(b"/usr/bin/containerd\0"), None);
+    }
+
+    #[test]
+    fn open_files_are_told_apart_by_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join(DATABASE);
+        let file = || {
+            fs::create_dir_all(database.parent().unwrap()).unwrap();
+            fs::File::create(&database).unwrap()
+        };
+        let ours = Path::new("/proc/self/fd");
+        assert_eq!(open_database(ours).unwrap(), None);
+        let _open = file();
+        assert_eq!(open_database(ours).unwrap(), identity(&database));
+    }
+}
