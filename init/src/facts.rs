@@ -9,6 +9,8 @@ use b2d_sys::contract;
 use b2d_sys::effects::clock;
 use b2d_sys::mountinfo;
 
+use crate::sysctl::{self, Setting};
+
 /// Serial lines that 17.12 had logins on.
 const SERIAL_LINES: [&str; 4] = ["ttyS0", "ttyS1", "ttyS2", "ttyS3"];
 /// sshd's RSA host key, below its state directory.
@@ -35,6 +37,8 @@ pub struct Facts {
     pub programs: BTreeSet<&'static str>,
     /// Whether a clock goes on while the machine does not.
     pub has_hardware_clock: bool,
+    /// Kernel settings of `/etc/sysctl.conf`, in their order.
+    pub sysctls: Vec<Setting>,
 }
 
 /// What the machine is, by its firmware's tables.
@@ -90,6 +94,7 @@ impl Facts {
             interfaces,
             programs: OPTIONAL_PROGRAMS.into_iter().filter(exists).collect(),
             has_hardware_clock: clock::has_hardware_clock(root),
+            sysctls: sysctls(root),
         }
     }
 }
@@ -109,6 +114,15 @@ impl StateFacts {
             log_dir: log_dir.into(),
         }
     }
+}
+
+/// A custom image may bring the file; ours has none.
+fn sysctls(root: &Path) -> Vec<Setting> {
+    let path = root.join(sysctl::FILE);
+    let text = if path.exists() { fs::read_to_string(&path) } else { Ok(String::new()) };
+    let (settings, complaints) = sysctl::parse(&or_absent(&path.display().to_string(), text));
+    complaints.iter().for_each(|complaint| log::warn!("{complaint}"));
+    settings
 }
 
 /// Source: proc_meminfo(5).
@@ -211,6 +225,7 @@ mod tests {
         put("proc/cpuinfo", "processor: 0\nflags\t\t: fpu hypervisor\n");
         put("sys/class/rtc/rtc0/since_epoch", "1\n");
         put("proc/meminfo", "MemTotal:        2016520 kB\nMemFree:          1 kB\n");
+        put("etc/sysctl.conf", "vm.swappiness = 10\n");
         let expected = Facts {
             cmdline: KernelCmdline::parse("quiet b2d.nodhcp"),
             memory_kib: Some(2_016_520),
@@ -220,6 +235,7 @@ mod tests {
             programs: ["/usr/sbin/crond"].into(),
             platform: Platform { name: "QEMU Standard PC".into(), is_uefi: true, is_virtual: true },
             has_hardware_clock: true,
+            sysctls: vec![Setting { path: "/proc/sys/vm/swappiness".into(), value: "10".into() }],
         };
         assert_eq!(Facts::read(dir.path()), expected);
         put("var/lib/boot2docker/bootsync.sh", "");

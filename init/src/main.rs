@@ -20,6 +20,7 @@ mod sequence;
 mod service;
 mod stage0;
 mod supervise;
+mod sysctl;
 mod tasks;
 mod works;
 

@@ -9,13 +9,12 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use b2d_sys::contract;
+use b2d_sys::contract::{self, SERVICES_CGROUP};
 use b2d_sys::effects::files::remove_if_exists;
 use b2d_sys::effects::process::{self, Pid, Resource, Spawn, Streams};
 use b2d_sys::effects::signals::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 use super::ping::Ping;
-use crate::plan::kernel::SERVICES_CGROUP;
 use crate::service::{self, Limit, Ready, Service};
 use crate::supervise::{Life, Phase, Rules};
 

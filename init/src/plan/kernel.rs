@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use b2d_sys::contract;
+use b2d_sys::contract::{self, SERVICES_CGROUP};
 
 use super::dir;
 use crate::facts::Facts;
@@ -12,8 +12,6 @@ use crate::model::Action;
 type MountRow = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const SECURE: &str = "nosuid,nodev,noexec";
-/// Services live below here, each in a cgroup of its own; containers live elsewhere.
-pub const SERVICES_CGROUP: &str = "/sys/fs/cgroup/b2d";
 /// Only what is worse than an error reaches the consoles. Source: Linux `Documentation/admin-guide/sysctl/kernel.rst`.
 const QUIET: &str = "3";
 /// What the kernel keeps free for those who cannot wait. It has ten times as much as it needs once transparent huge pages
@@ -87,6 +85,8 @@ pub fn settings(facts: &Facts) -> Vec<Action> {
         // Each container takes a session key; check-config.sh asks for more than 10000.
         ("/proc/sys/kernel/keys/root_maxkeys", "1000000"),
         ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
+        // Each published connection is tracked; with 2 GB the kernel stops at 65536.
+        ("/proc/sys/net/netfilter/nf_conntrack_max", "262144"),
         // Elasticsearch and its kind refuse to start with less.
         ("/proc/sys/vm/max_map_count", "262144"),
     ];
@@ -100,6 +100,8 @@ pub fn settings(facts: &Facts) -> Vec<Action> {
     if !["debug", "ignore_loglevel", "loglevel"].iter().any(|option| facts.cmdline.has(option)) {
         actions.push(write("/proc/sys/kernel/printk", QUIET));
     }
+    // Somebody's own decisions come last.
+    actions.extend(facts.sysctls.iter().map(|setting| write(&setting.path, &setting.value)));
     actions.push(Action::LinkUp { interface: "lo".to_owned() });
     actions
 }

@@ -65,6 +65,7 @@ fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
 fn containerd(log_dir: &Path) -> Service {
     let argv = ["/usr/bin/containerd", "--config", "/etc/containerd/config.toml"];
     Service {
+        args_from: Some(contract::CONTAINERD_ARGS),
         env_from: Some(contract::PROFILE_ENV),
         limits_from: Some(contract::DAEMON_LIMITS),
         ready: Ready::Path(contract::CONTAINERD_SOCKET),

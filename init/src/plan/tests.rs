@@ -6,6 +6,7 @@ use super::*;
 use crate::docs;
 use crate::facts::Platform;
 use crate::service::{Ready, Restart};
+use crate::sysctl::Setting;
 
 fn usual() -> Facts {
     Facts {
@@ -17,6 +18,7 @@ fn usual() -> Facts {
         programs: ["/usr/sbin/chronyd", "/usr/sbin/crond"].into(),
         platform: Platform { name: "QEMU Standard PC".to_owned(), is_uefi: false, is_virtual: true },
         has_hardware_clock: true,
+        sysctls: vec![],
     }
 }
 
@@ -58,6 +60,18 @@ fn plans_are_as_reviewed() {
         }
         assert_eq!(text, fs::read_to_string(&path).unwrap(), "{path}; UPDATE_GOLDEN=1 rewrites it");
     }
+}
+
+#[test]
+fn settings_of_a_custom_image_overrule_ours() {
+    const PATH: &str = "/proc/sys/vm/max_map_count";
+    let sysctls = vec![Setting { path: PATH.to_owned(), value: "1048576".to_owned() }];
+    let actions = kernel::settings(&Facts { sysctls, ..usual() });
+    let texts = actions.iter().filter_map(|action| match action {
+        Action::Write { path, text } if path == PATH => Some(text.as_str()),
+        _ => None,
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), ["262144", "1048576"]);
 }
 
 #[test]

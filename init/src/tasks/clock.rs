@@ -1,5 +1,7 @@
 //! Watches for time the machine has lost because its host slept or paused it: the hardware clock went on meanwhile.
 //! chronyd would notice at its next question to a server, in a quarter of an hour; without a network never.
+//!
+//! Whoever watches the clock also knows when a day begins: certificates are looked at then.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +19,10 @@ const NOTICED: Duration = Duration::from_millis(2500);
 const FINE: Duration = Duration::from_millis(20);
 /// A second and more: a hardware clock that stands still is not awaited for ever.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// Seconds of a day.
+const DAY_SECS: u64 = 24 * 60 * 60;
+/// It goes on in the background.
+const RENEW_LIMIT: Duration = Duration::from_secs(60);
 /// chronyd's answer.
 const CHRONYC_LIMIT: Duration = Duration::from_secs(10);
 
@@ -34,6 +40,7 @@ struct Reading {
 /// When the hardware clock cannot be read or the system's cannot be set.
 pub fn run(root: &Path) -> Result<()> {
     let mut last = read(root)?;
+    let mut day = last.day();
     loop {
         pause(INTERVAL)?;
         let now = read(root)?;
@@ -52,6 +59,25 @@ pub fn run(root: &Path) -> Result<()> {
         } else {
             last = now;
         }
+        if last.day() != day {
+            day = last.day();
+            look_at_certificates();
+        }
+    }
+}
+
+impl Reading {
+    /// Returns the day, counted from 1970. It changes at midnight UTC, and when somebody sets the clock, in either direction.
+    fn day(&self) -> u64 {
+        self.of_day.as_secs() / DAY_SECS
+    }
+}
+
+/// Machines run for months: what was far from its end at the boot may be near it now.
+fn look_at_certificates() {
+    let renew = Cmd::new("/usr/sbin/docker-setup").arg("renew");
+    if let Err(error) = renew.run(Deadline::after(RENEW_LIMIT)) {
+        log::warn!("{error}");
     }
 }
 
@@ -119,6 +145,12 @@ mod tests {
             running: Duration::from_millis(running_ms),
             of_day: Duration::from_millis(of_day_ms),
         }
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight() {
+        let day = |of_day_ms| reading(0, 0, of_day_ms).day();
+        assert_eq!((day(86_399_999), day(86_400_000), day(172_799_999)), (0, 1, 1));
     }
 
     #[test]
