@@ -20,6 +20,10 @@ const OPTIONAL: &str = "USER_NS SECCOMP SECCOMP_FILTER CGROUP_PIDS MEMCG_SWAP BL
 const LEFT_OUT: &[(&str, &str)] =
     &[("MEMCG_SWAP", "part of MEMCG since Linux 6.1"), ("SECURITY_SELINUX", "AppArmor is the one in use")];
 
+/// Images with a C library of before 2012 call the kernel at a fixed address. One of these must answer there: the former as
+/// moby asks, the latter without letting anybody read what lies there.
+const VSYSCALL: &[&str] = &["LEGACY_VSYSCALL_EMULATE", "LEGACY_VSYSCALL_XONLY"];
+
 /// Returns what is missing from a configuration: `CONFIG_NAME=y` and `=m` lines as in `/proc/config.gz`. An option that
 /// was left out with a reason but is there counts too: its reason is stale.
 #[must_use]
@@ -34,7 +38,9 @@ pub fn complaints(config: &str) -> Vec<String> {
     let optional = missing.map(|name| format!("{name} is optional, but no reason says why it is missing"));
     let stale = LEFT_OUT.iter().filter(|(name, _)| is_on(name));
     let stale = stale.map(|(name, reason)| format!("{name} is there, though left out because {reason:?}"));
-    necessary.chain(optional).chain(stale).collect()
+    let vsyscall =
+        (!VSYSCALL.iter().any(|name| is_on(name))).then(|| format!("none of {VSYSCALL:?} is there"));
+    necessary.chain(optional).chain(stale).chain(vsyscall).collect()
 }
 
 #[cfg(test)]
@@ -48,7 +54,9 @@ mod tests {
         let wanted: Vec<&str> = all.filter(|name| !excused.contains(name)).collect();
         let config =
             |names: &[&str]| names.iter().map(|name| format!("CONFIG_{name}=y\n")).collect::<String>();
-        assert_eq!(complaints(&config(&wanted)), [""; 0]);
+        for vsyscall in VSYSCALL {
+            assert_eq!(complaints(&config(&[&wanted[..], &[vsyscall]].concat())), [""; 0]);
+        }
         let few: Vec<&str> =
             wanted.iter().copied().filter(|name| !["VETH", "VXLAN"].contains(name)).collect();
         let config = config(&few) + "CONFIG_SECURITY_SELINUX=m\n# CONFIG_VETH is not set\n";
@@ -56,6 +64,7 @@ mod tests {
             "VETH is necessary",
             "VXLAN is optional, but no reason says why it is missing",
             "SECURITY_SELINUX is there, though left out because \"AppArmor is the one in use\"",
+            "none of [\"LEGACY_VSYSCALL_EMULATE\", \"LEGACY_VSYSCALL_XONLY\"] is there",
         ];
         assert_eq!(complaints(&config), expected);
     }

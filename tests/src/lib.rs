@@ -22,6 +22,7 @@ pub mod power_cuts;
 pub mod qemu;
 pub mod qmp;
 pub mod random;
+pub mod registry;
 pub mod rows;
 pub mod slot;
 pub mod ssh;

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -109,6 +109,23 @@ impl Ssh {
         child::run(ssh, stdin, Deadline::reply()).with_context(|| format!("running {script:?} in the guest"))
     }
 
+    /// Lets each guest port of `pairs`, on the guest's 127.0.0.1, lead to the port of the host's 127.0.0.1 beside it.
+    ///
+    /// # Errors
+    /// When `ssh` cannot be started or the guest does not listen in time.
+    pub fn tunnel(&self, pairs: &[(u16, u16)]) -> Result<Tunnel> {
+        let ways: Vec<String> =
+            pairs.iter().map(|(guest, host)| format!("-R{guest}:127.0.0.1:{host}")).collect();
+        let mut options = vec!["-N", "-oExitOnForwardFailure=yes"];
+        options.extend(ways.iter().map(String::as_str));
+        let mut ssh = self.command(&options);
+        let tunnel = Tunnel { ssh: ssh.stdin(Stdio::null()).spawn().context("starting ssh")? };
+        for (guest, _) in pairs {
+            self.until(&format!("ss -tln | grep -q 127.0.0.1:{guest}"))?;
+        }
+        Ok(tunnel)
+    }
+
     /// Returns the `ssh` command with `options` and everything up to the destination; what it is to run may follow.
     #[must_use]
     pub fn command(&self, options: &[&str]) -> Command {
@@ -128,6 +145,18 @@ impl Ssh {
         };
         ssh.args(["-p", &self.port.to_string(), "docker@127.0.0.1"]);
         ssh
+    }
+}
+
+/// Ways from the guest to the host, closed when dropped.
+#[derive(Debug)]
+pub struct Tunnel {
+    ssh: Child,
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        child::kill(&mut self.ssh);
     }
 }
 

@@ -51,6 +51,38 @@ const NETWORKS: &[Row] = &[
     ),
 ];
 
+/// A time server in a container, made of the guest's own; it answers over UDP.
+const PUBLISHED: &[Row] = &[
+    (
+        "a port published over UDP",
+        "tar -ch /etc/passwd /usr/sbin/chronyd \
+         $(/lib64/ld-linux-x86-64.so.2 --list /usr/sbin/chronyd | grep -o '/[^ ]*') 2>/dev/null | docker import - ntp >/dev/null; \
+         docker run -d --name ntp -p 1123:123/udp ntp /usr/sbin/chronyd -d -x -u root 'local stratum 10' 'allow all' \
+         'cmdport 0' 'pidfile /chronyd.pid' >/dev/null; \
+         for i in $(seq 30); do bash -c 'exec 3<>/dev/udp/10.0.2.15/1123; printf \"#%047d\" 0 | tr 0 \"\\0\" >&3; \
+         timeout 1 head -c 48 <&3 | wc -c' | grep -x 48 && break; done; docker logs ntp >&2; docker rm -f ntp >/dev/null",
+        "48\n",
+    ),
+    (
+        "a port published over IPv6",
+        "docker network create --ipv6 --subnet fd00:b2d:1::/64 six >/dev/null; \
+         docker run -d --name web --network six -p 8082:80 box sh -c 'echo six > /index.html; exec httpd -f -h /' \
+         >/dev/null; for host in fd00:b2d:1::1 ::1; do for i in $(seq 30); do \
+         wget -q -T 3 -O - \"http://[$host]:8082/\" && break; sleep 0.2; done; done; \
+         docker rm -f web >/dev/null; docker network rm six >/dev/null",
+        "six\nsix\n",
+    ),
+];
+
+/// What moby, and what runs in containers, asks of the kernel; check-config.sh wants more than 10000 keys.
+const LIMITS: Row = (
+    "limits of the kernel",
+    "cd /proc/sys; cat kernel/keys/root_maxkeys kernel/keys/root_maxbytes fs/inotify/max_user_watches \
+     fs/inotify/max_user_instances net/netfilter/nf_conntrack_max vm/max_map_count net/ipv4/ip_forward \
+     net/ipv6/conf/all/forwarding",
+    "1000000\n25000000\n1048576\n8192\n262144\n262144\n1\n1\n",
+);
+
 const CONTAINERS: &[Row] = &[
     (
         "both walls stand",
@@ -112,6 +144,12 @@ const CONTAINERS: &[Row] = &[
         "/dev/pts/0\nmade\nLoaded image: kept:latest\nmade\nmade\n",
     ),
     (
+        "events",
+        "docker run --rm --name seen box true; docker events --since 10m --until $(($(date +%s) + 1)) \
+         --filter container=seen --filter event=create --filter event=start --filter event=die --format '{{.Action}}'",
+        "create\nstart\ndie\n",
+    ),
+    (
         "build with the classic builder",
         "mkdir -p b; cp /bin/busybox b/; printf 'FROM scratch\\nCOPY busybox /\\nRUN [\"/busybox\", \"true\"]\\n\
          ENTRYPOINT [\"/busybox\", \"echo\"]\\n' > b/Dockerfile; \
@@ -141,7 +179,7 @@ fn what_people_do_with_docker_works() -> Result<()> {
     let page = publishes_tcp(&ssh, &docker, vm.port(WEB_PORT)?)?;
     assert_eq!(page, "published\n");
     let built = builds_with_buildkit(&ssh, &docker);
-    rows::check(&ssh, &[NETWORKS, CONTAINERS].concat())?;
+    rows::check(&ssh, &[&[LIMITS], NETWORKS, PUBLISHED, CONTAINERS].concat())?;
     built?;
     vm.press_power_button()
 }

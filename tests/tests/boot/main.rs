@@ -18,5 +18,6 @@ mod odd_machines;
 mod pid1;
 mod power;
 mod power_cuts;
+mod registries;
 mod rescue;
 mod run_command;
