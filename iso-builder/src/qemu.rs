@@ -127,6 +127,19 @@ pub struct Nic {
     pub is_isolated: bool,
     /// Whether the cable leads to nobody: no DHCP server, no neighbour.
     pub is_alone: bool,
+    /// The cable to one other machine, in place of a network.
+    pub cable: Option<Cable>,
+}
+
+/// A cable between two machines. Each end is a socket in the file system; the other machine has them the other way round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cable {
+    /// This machine's end, made by QEMU. It must not exist yet.
+    pub near: PathBuf,
+    /// The other machine's end; until it is there, what is sent is lost.
+    pub far: PathBuf,
+    /// Hardware address of the card. QEMU would give both machines' cards the same.
+    pub address: String,
 }
 
 /// The hardware of a network card.

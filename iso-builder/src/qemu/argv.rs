@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::{Accelerator, Boot, Bus, Disk, Firmware, Machine, Nic, NicModel, QemuFiles, Serial, Share};
+use super::{
+    Accelerator, Boot, Bus, Cable, Disk, Firmware, Machine, Nic, NicModel, QemuFiles, Serial, Share,
+};
 
 /// Drive name of what the machine boots from.
 const BOOT_DRIVE: &str = "boot";
@@ -151,13 +153,23 @@ fn add_nic(argv: &mut Argv, index: usize, nic: &Nic) {
     if nic.is_alone {
         netdev = format!("hubport,id=net{index},hubid={index}");
     }
+    let netdev = match &nic.cable {
+        Some(Cable { near, far, .. }) => {
+            let near_end = format!("dgram,id=net{index},local.type=unix,local.path=");
+            let mut netdev = with_path(&near_end, near);
+            netdev.push(with_path(",remote.type=unix,remote.path=", far));
+            netdev
+        }
+        None => netdev.into(),
+    };
     argv.add("-netdev", netdev);
     let model = match nic.model {
         NicModel::Virtio => "virtio-net-pci",
         NicModel::E1000 => "e1000",
     };
     // No option ROM: nobody boots from the network, and looking for one costs BIOS time.
-    argv.add("-device", format!("{model},netdev=net{index},romfile="));
+    let address = nic.cable.as_ref().map(|cable| format!(",mac={}", cable.address)).unwrap_or_default();
+    argv.add("-device", format!("{model},netdev=net{index},romfile={address}"));
 }
 
 /// Returns the value of `-drive` for a raw image that a `-device` will name.
@@ -274,6 +286,7 @@ mod tests {
                 network: Some("192.168.99.0/24".into()),
                 is_isolated: true,
                 is_alone: false,
+                cable: None,
                 model: NicModel::E1000,
             }],
             serial: Serial::Socket("/run/console".into()),
@@ -317,6 +330,16 @@ mod tests {
             text.contains("-netdev hubport,id=net1,hubid=1 -device virtio-net-pci,netdev=net1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_cable_between_two_machines_has_two_ends() {
+        let address = "52:54:00:00:00:01".to_owned();
+        let cable = Some(Cable { near: "/a,b/near".into(), far: "/a,b/far".into(), address });
+        let text = line(&Machine { nics: vec![Nic { cable, ..Nic::default() }], ..machine() });
+        let expected = "-netdev dgram,id=net0,local.type=unix,local.path=/a,,b/near,\
+            remote.type=unix,remote.path=/a,,b/far -device virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:00:00:01";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -21,3 +21,4 @@ mod power_cuts;
 mod registries;
 mod rescue;
 mod run_command;
+mod swarm;
