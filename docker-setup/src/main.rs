@@ -9,6 +9,7 @@ mod engine;
 mod exports;
 mod facts;
 mod issue;
+mod lease;
 mod named;
 mod plan;
 mod profile;
@@ -81,7 +82,15 @@ fn show() -> Result<()> {
 
 fn set_up() -> Result<()> {
     let facts = facts::read(RENEW_DAYS)?;
-    let is_complete = apply::apply(&plan::plan(&facts))?;
+    let plan = plan::plan(&facts);
+    let mut is_complete = apply::apply(&plan)?;
+    if plan.makes_server_certificate() {
+        lease::await_first(&facts.profile.cert_interfaces)?;
+        let plan = plan::plan(&facts::read(RENEW_DAYS)?);
+        if plan.makes_server_certificate() {
+            is_complete &= apply::apply(&plan)?;
+        }
+    }
     containerd::follow(&facts.profile.data_root)?;
     if !is_complete {
         bail!("not everything was done; docker can be started all the same");

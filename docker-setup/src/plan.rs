@@ -9,6 +9,7 @@ use crate::args::{arguments, extra_args, storage_driver};
 use crate::bundle;
 use crate::engine::{DaemonJson, store, unseen_data};
 use crate::facts::{Facts, Secret};
+use crate::issue::Purpose;
 use crate::named;
 use crate::profile::Tls;
 use crate::settings::{Settings, settings};
@@ -42,6 +43,13 @@ pub struct Plan {
     pub has_daemon_json: bool,
     /// What is there for others than dockerd.
     pub settings: Settings,
+}
+
+impl Plan {
+    /// Tells whether dockerd gets another certificate than it had.
+    pub fn makes_server_certificate(&self) -> bool {
+        self.tls.orders.iter().any(|issue| matches!(issue.order.purpose, Purpose::Server { .. }))
+    }
 }
 
 /// Returns the plan.

@@ -11,7 +11,6 @@ use b2d_sys::effects::cmd::{Cmd, Deadline};
 use b2d_sys::effects::console;
 use b2d_sys::effects::process::{self, Spawn, Streams};
 
-use crate::issue::Purpose;
 use crate::plan::Plan;
 use crate::tls::LATE_RENEW_DAYS;
 use crate::{apply, facts, plan};
@@ -52,7 +51,7 @@ pub fn in_background(work: &str) -> Result<()> {
 /// When the facts cannot be read, the certificate not be made, or PID 1 does not answer.
 pub fn follow_addresses(lock: File) -> Result<()> {
     match plan_while_running()? {
-        Some(plan) if has_new_server(&plan) => replace(&plan, lock),
+        Some(plan) if plan.makes_server_certificate() => replace(&plan, lock),
         _ => Ok(()),
     }
 }
@@ -83,7 +82,7 @@ fn replace(plan: &Plan, lock: File) -> Result<()> {
     apply::apply(plan)?;
     // PID 1 runs us once more before it starts dockerd.
     drop(lock);
-    if !has_new_server(plan) {
+    if !plan.makes_server_certificate() {
         return Ok(());
     }
     if Cmd::new(SERVICE).args(["docker", "status"]).run(Deadline::secs(STATUS_SECS)).is_err() {
@@ -97,8 +96,4 @@ fn replace(plan: &Plan, lock: File) -> Result<()> {
     console::say(&[news]);
     let restarted = Cmd::new(SERVICE).args(["docker", "restart"]).run(Deadline::secs(RESTART_SECS));
     restarted.map(drop).context("restarting docker with its new certificate")
-}
-
-fn has_new_server(plan: &Plan) -> bool {
-    plan.tls.orders.iter().any(|issue| matches!(issue.order.purpose, Purpose::Server { .. }))
 }
