@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{
-    CONTAINERD_ARGS, CROND_ARGS, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID, DOCKERD_ARGS,
-    MOTD_DIR, PROFILE_ENV, PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID, TIME_CONF,
+    CONTAINERD_ARGS, CROND_ARGS, DAEMON_JSON, DAEMON_LIMITS, DOCKER_HOME, DOCKER_LOG_LINK, DOCKER_UID,
+    DOCKERD_ARGS, MOTD_DIR, PROFILE_ENV, PROFILE_SCRIPT, PROFILE_TIME_SOURCES, STAFF_GID, TIME_CONF,
 };
 use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
 use b2d_sys::effects::console;
@@ -46,6 +46,12 @@ pub fn apply(plan: &Plan) -> Result<bool> {
     let arguments = if has_tls { &plan.arguments } else { &plan.local_arguments };
     if !has_tls {
         log::error!("docker will listen on its local socket only");
+    }
+    if let Some(text) = &plan.daemon_json {
+        is_complete &= reported(
+            "docker's configuration",
+            write_atomic(Path::new(DAEMON_JSON), text.as_bytes(), 0o644, None),
+        );
     }
     let lines: String = arguments.iter().flat_map(|argument| [argument.as_str(), "\n"]).collect();
     write_atomic(Path::new(DOCKERD_ARGS), lines.as_bytes(), 0o644, None)?;

@@ -20,7 +20,8 @@ pub const CONTAINERD_ROOT_FLAG: &str = "--root";
 /// The settings in the configuration file; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DaemonJson {
-    settings: Map<String, Value>,
+    /// The settings by name.
+    pub settings: Map<String, Value>,
     /// Why dockerd will not take it.
     pub error: Option<String>,
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use b2d_sys::contract::{CERTS_DIR, PROFILE, STATE_DIR};
+use b2d_sys::contract::{CERTS_DIR, CUSTOM_DAEMON_JSON, PROFILE, STATE_DIR};
 use b2d_sys::effects::files::read_optional;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, FsType, statfs};
@@ -53,6 +53,8 @@ pub struct Facts {
     pub extra_certificates: Vec<(String, String)>,
     /// dockerd's configuration file, if there is one.
     pub daemon_json: Option<String>,
+    /// That of a custom image, for when there is none.
+    pub custom_daemon_json: Option<String>,
     /// Storage drivers whose data lies in the data root.
     pub driver_dirs: Vec<String>,
     /// `/etc/docker` is a directory with content: a custom image brought it.
@@ -88,6 +90,7 @@ pub fn read(renew_days: i64) -> Result<Facts> {
         bundle: text(Path::new(BUNDLE))?,
         extra_certificates: certificates_in(Path::new(CERTS_DIR))?,
         daemon_json: text(&daemon_json())?,
+        custom_daemon_json: text(Path::new(CUSTOM_DAEMON_JSON))?,
         has_own_etc_docker: has_content(Path::new(ETC_DOCKER)),
     })
 }

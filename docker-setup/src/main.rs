@@ -5,6 +5,7 @@ mod args;
 mod bundle;
 mod certificate;
 mod containerd;
+mod custom;
 mod engine;
 mod exports;
 mod facts;

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use b2d_sys::contract::{STATE_DIR, TLS_DIR};
+use b2d_sys::contract::{DAEMON_JSON, STATE_DIR, TLS_DIR};
+use serde_json::Value;
 
 use crate::args::{arguments, extra_args, storage_driver};
 use crate::bundle;
+use crate::custom;
 use crate::engine::{DaemonJson, store, unseen_data};
 use crate::facts::{Facts, Secret};
 use crate::issue::Purpose;
@@ -35,6 +37,8 @@ pub struct Plan {
     pub bundle: Option<String>,
     /// What `/etc/docker` shall lead to; None if it is to stay what it is.
     pub etc_docker: Option<PathBuf>,
+    /// dockerd's configuration file, made of a custom image's; None if it is the usual one, or there is none.
+    pub daemon_json: Option<String>,
     /// dockerd's arguments.
     pub arguments: Vec<String>,
     /// The same without TCP, for when the TLS files cannot be made.
@@ -54,7 +58,10 @@ impl Plan {
 
 /// Returns the plan.
 pub fn plan(facts: &Facts) -> Plan {
-    let profile = &facts.profile;
+    let mut daemon_json = DaemonJson::parse(facts.daemon_json.as_deref());
+    let mut profile = facts.profile.clone();
+    custom::give_way(&mut profile, &daemon_json.settings);
+    let profile = &profile;
     let settings = settings(profile, facts.profile_error.as_deref());
     let mut notes = Vec::new();
     if profile.tls == Tls::Off && profile.hosts.iter().any(|host| host.starts_with("tcp://")) {
@@ -66,19 +73,28 @@ pub fn plan(facts: &Facts) -> Plan {
     notes.extend(named::notes(profile, &facts.tls));
     notes.extend(facts.tls.foreign.iter().filter_map(|named| ending(named, &facts.tls)));
     let tls = tls::plan(profile, &facts.tls);
-    let daemon_json = DaemonJson::parse(facts.daemon_json.as_deref());
     notes.extend(daemon_json.error.clone());
+    let is_custom = facts.daemon_json.is_none() && facts.custom_daemon_json.is_some();
+    if is_custom {
+        let image = DaemonJson::parse(facts.custom_daemon_json.as_deref());
+        daemon_json.settings = custom::effective(image.settings, &profile.extra_args);
+    }
     let driver = storage_driver(profile, &facts.usable_drivers, &mut notes);
     let store = store(driver.as_deref(), &facts.driver_dirs, &daemon_json, &profile.extra_args);
     notes.extend(unseen_data(&profile.data_root, &facts.driver_dirs, &store, &daemon_json));
-    let arguments = |tls| arguments(profile, tls, &store, &daemon_json);
+    let config_file = is_custom.then(|| ["--config-file", DAEMON_JSON].map(str::to_owned));
+    let arguments = |tls| {
+        [arguments(profile, tls, &store, &daemon_json), config_file.iter().flatten().cloned().collect()]
+            .concat()
+    };
     let base = facts.bundle.as_deref().unwrap_or_default();
     let mut remarks = Vec::new();
     let bundle = bundle::extend(base, &facts.extra_certificates, &mut notes, &mut remarks);
     Plan {
         arguments: arguments(Some(&tls)),
         local_arguments: arguments(None),
-        has_daemon_json: facts.daemon_json.is_some() && daemon_json.error.is_none(),
+        has_daemon_json: (is_custom || facts.daemon_json.is_some()) && daemon_json.error.is_none(),
+        daemon_json: is_custom.then(|| Value::Object(daemon_json.settings.clone()).to_string()),
         tls,
         cert_dir: profile.cert_dir.clone(),
         bundle: (bundle != base).then_some(bundle),
@@ -126,6 +142,9 @@ impl fmt::Display for Plan {
         }
         if let Some(target) = &self.etc_docker {
             writeln!(f, "link /etc/docker -> {}", target.display())?;
+        }
+        if let Some(text) = &self.daemon_json {
+            writeln!(f, "write {DAEMON_JSON}, {} bytes", text.len())?;
         }
         write!(f, "{}", self.settings)?;
         writeln!(f, "dockerd {}", self.arguments.join(" "))

@@ -27,6 +27,7 @@ fn facts(evaluated: &Evaluated) -> Facts {
         bundle: Some("x\n".into()),
         extra_certificates: vec![],
         daemon_json: None,
+        custom_daemon_json: None,
         driver_dirs: vec![],
         has_own_etc_docker: false,
         secrets: vec![],
@@ -110,4 +111,23 @@ fn configuration_and_data_that_docker_cannot_use_are_pointed_out() {
     assert_eq!((plan.notes.len(), plan.has_daemon_json), (2, false));
     assert!(plan.notes[0].starts_with("/etc/docker/daemon.json: EOF"), "{:?}", plan.notes);
     assert!(plan.notes[1].contains("/var/lib/docker/aufs"), "{:?}", plan.notes);
+}
+
+#[test]
+fn a_custom_images_configuration_counts_until_the_user_has_one() {
+    let words = [("EXTRA_ARGS".to_owned(), vec!["--mtu=1500".to_owned()])].into();
+    let mut facts = facts(&Evaluated { words, ..Evaluated::default() });
+    facts.custom_daemon_json = Some(r#"{"mtu": 1400, "log-driver": "local"}"#.into());
+    let custom = plan(&facts);
+    assert_eq!(custom.daemon_json.as_deref(), Some(r#"{"log-driver":"local"}"#));
+    assert!(custom.has_daemon_json);
+    assert_eq!(custom.arguments[custom.arguments.len() - 3..], ["--mtu=1500", "--config-file", DAEMON_JSON]);
+    assert!(
+        !custom.arguments.iter().any(|argument| argument == "--log-opt"),
+        "the image has decided about logs"
+    );
+    facts.daemon_json = Some("{}".into());
+    let own = plan(&facts);
+    assert_eq!(own.daemon_json, None);
+    assert!(!own.arguments.iter().any(|argument| argument == "--config-file"));
 }

@@ -44,6 +44,8 @@ pub struct TlsFile {
 pub struct Profile {
     /// `DOCKER_OPTS` of `/etc/default/docker` and `EXTRA_ARGS`, split into words.
     pub extra_args: Vec<String>,
+    /// How many of those, the first ones, are the image's own.
+    pub image_args: usize,
     /// `DOCKER_HOST`: addresses to listen on, such as `tcp://0.0.0.0:2376`.
     pub hosts: Vec<String>,
     /// `DOCKER_TLS`. Default: [`Tls::Verify`].
@@ -101,6 +103,7 @@ impl Profile {
         let org = get("ORG").unwrap_or_else(|| ORG.to_owned());
         let interfaces = Some(words("CERT_INTERFACES")).filter(|names| !names.is_empty());
         Self {
+            image_args: words("DOCKER_OPTS").len(),
             extra_args: [words("DOCKER_OPTS"), words("EXTRA_ARGS")].concat(),
             hosts: hosts(&words("DOCKER_HOST"), tls, get("DOCKER_REMOTE").as_deref() != Some("no")),
             tls,

@@ -64,10 +64,10 @@ impl fmt::Display for Platform {
 /// What is known once the data disk is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateFacts {
-    /// Whether there is a hook to run before Docker.
-    pub has_bootsync: bool,
-    /// Whether there is a hook to run after Docker.
-    pub has_bootlocal: bool,
+    /// The hook to run before Docker, if there is one: the data disk's, else a custom image's.
+    pub bootsync: Option<&'static str>,
+    /// The hook to run after Docker, likewise.
+    pub bootlocal: Option<&'static str>,
     /// Whether a disk keeps the state, rather than memory.
     pub is_on_disk: bool,
     /// Whether the host key that takes long to make is still to be made.
@@ -106,10 +106,11 @@ impl StateFacts {
         let log_dir =
             if below(contract::STATE_DIR).is_dir() { contract::STATE_LOG_DIR } else { contract::LOG_DIR };
         let disk = fs::read_to_string(below(contract::DATA_DISK_FILE)).unwrap_or_default();
+        let first_of = |hooks: [&'static str; 2]| hooks.into_iter().find(|hook| below(hook).is_file());
         Self {
             is_on_disk: disk.lines().any(|line| line.starts_with("DEVICE=/dev/")),
-            has_bootsync: below(contract::BOOTSYNC).is_file(),
-            has_bootlocal: below(contract::BOOTLOCAL).is_file(),
+            bootsync: first_of([contract::BOOTSYNC, contract::CUSTOM_BOOTSYNC]),
+            bootlocal: first_of([contract::BOOTLOCAL, contract::CUSTOM_BOOTLOCAL]),
             lacks_rsa_key: !below(contract::SSH_STATE_DIR).join(RSA_KEY).exists(),
             log_dir: log_dir.into(),
         }
@@ -239,10 +240,12 @@ mod tests {
         };
         assert_eq!(Facts::read(dir.path()), expected);
         put("var/lib/boot2docker/bootsync.sh", "");
+        put("usr/share/boot2docker/custom/bootsync.sh", "");
+        put("usr/share/boot2docker/custom/bootlocal.sh", "");
         put("run/boot2docker/data-disk", "DEVICE=/dev/vda1\nMOUNTPOINT=/mnt/vda1\n");
         let expected = StateFacts {
-            has_bootsync: true,
-            has_bootlocal: false,
+            bootsync: Some(contract::BOOTSYNC),
+            bootlocal: Some(contract::CUSTOM_BOOTLOCAL),
             is_on_disk: true,
             lacks_rsa_key: true,
             log_dir: contract::STATE_LOG_DIR.into(),

@@ -1,16 +1,21 @@
 //! Reads what the plans depend on, below a root path. Decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::{fs, io};
 
 use anyhow::{Context, Result};
 use b2d_sys::cmdline::KernelCmdline;
 use b2d_sys::contract;
+use b2d_sys::effects::cmd::Deadline;
 use b2d_sys::effects::files::read_optional;
 use b2d_sys::effects::hostname;
+use b2d_sys::effects::poll::{self, Interest};
+use b2d_sys::effects::uevents::UeventSocket;
 
 use crate::lease::{Variables, read_state};
+use crate::pattern;
 
 /// Name servers when no lease brought any.
 pub const FALLBACK_RESOLV_CONF: &str = "etc/resolv.conf.b2d";
@@ -23,6 +28,11 @@ pub const KEPT: &str = "kept";
 /// It was said that nobody answers.
 pub const UNANSWERED: &str = "unanswered";
 
+/// The card whose hardware address names a machine.
+const FIRST_CARD: &str = "eth0";
+/// How long a name that needs a card is waited for: a driver may be a module that is just being loaded.
+const CARD_SECS: u64 = 5;
+
 /// What the machine's name depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameFacts {
@@ -30,6 +40,10 @@ pub struct NameFacts {
     pub on_cmdline: Option<String>,
     /// Content of the persistent file.
     pub on_disk: Option<String>,
+    /// The pattern of a custom image.
+    pub pattern: Option<String>,
+    /// Hardware address of the first card.
+    pub card: Option<String>,
     /// Content of `/etc/hosts`.
     pub hosts: String,
     /// The kernel's idea of the name.
@@ -58,8 +72,8 @@ pub struct NetFacts {
 pub struct InterfaceFacts {
     /// Values of `b2d.ip=`.
     pub on_cmdline: Vec<String>,
-    /// The interface's file on the data disk.
-    pub on_disk: Option<String>,
+    /// The interface's file on the data disk, or else in a custom image: where it is, and its content.
+    pub in_file: Option<(String, String)>,
     /// Whether DHCP is switched off.
     pub is_dhcp_off: bool,
     /// The machine's name.
@@ -75,7 +89,7 @@ impl InterfaceFacts {
         let cmdline = KernelCmdline::read(root).context("reading the kernel command line")?;
         Ok(Self {
             on_cmdline: cmdline.all("b2d.ip").map(str::to_owned).collect(),
-            on_disk: optional_text(&below(root, INTERFACES_DIR).join(interface))?,
+            in_file: interface_file(root, interface)?,
             is_dhcp_off: cmdline.has("b2d.nodhcp"),
             hostname: hostname::get(),
         })
@@ -92,6 +106,8 @@ impl NameFacts {
         Ok(Self {
             on_cmdline: cmdline.get("b2d.hostname").map(str::to_owned),
             on_disk: optional_text(&below(root, contract::HOSTNAME_FILE))?,
+            pattern: optional_text(&below(root, contract::CUSTOM_HOSTNAME))?,
+            card: hardware_address(root, FIRST_CARD)?,
             hosts: optional_text(&root.join("etc/hosts"))?.unwrap_or_default(),
             current: hostname::get(),
             clients: clients(root)?,
@@ -130,6 +146,45 @@ impl NetFacts {
         }
         Ok(facts)
     }
+}
+
+/// Waits a little for the first card, if a custom image's pattern names the machine after it.
+///
+/// # Errors
+/// When a file exists but cannot be read, or the kernel's events cannot be heard.
+pub fn await_card(root: &Path) -> Result<()> {
+    let pattern = optional_text(&below(root, contract::CUSTOM_HOSTNAME))?;
+    if !pattern.is_some_and(|pattern| pattern::needs_card(&pattern)) {
+        return Ok(());
+    }
+    let events = UeventSocket::open()?;
+    let deadline = Deadline::secs(CARD_SECS);
+    while hardware_address(root, FIRST_CARD)?.is_none() && !deadline.has_passed() {
+        poll::wait(&[(events.as_fd(), Interest::Read)], Some(deadline.remaining()))
+            .context("waiting for a network card")?;
+        while events.next_event().is_some() {}
+    }
+    Ok(())
+}
+
+/// Source: Linux Documentation/ABI/testing/sysfs-class-net.
+fn hardware_address(root: &Path, interface: &str) -> Result<Option<String>> {
+    let text = optional_text(&root.join("sys/class/net").join(interface).join("address"))?;
+    Ok(text.map(|text| text.trim().to_ascii_lowercase()))
+}
+
+/// Returns place and content of the file with an interface's address: the data disk's, else a custom image's, in which
+/// the card's hardware address is more particular than its name.
+fn interface_file(root: &Path, interface: &str) -> Result<Option<(String, String)>> {
+    let by_address = hardware_address(root, interface)?;
+    let in_image = by_address.iter().map(String::as_str).chain([interface]);
+    let in_image = in_image.map(|name| format!("{}/{name}", contract::CUSTOM_NETWORK_DIR));
+    for place in [format!("{INTERFACES_DIR}/{interface}")].into_iter().chain(in_image) {
+        if let Some(text) = optional_text(&below(root, &place))? {
+            return Ok(Some((place, text)));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the interfaces with a living DHCP client of the contract's pid files.
@@ -190,6 +245,9 @@ mod tests {
         put("proc/cmdline", "b2d.hostname=alpha b2d.ip=eth1,10.0.0.5/8 b2d.nodhcp\n");
         assert_eq!(NetFacts::read(dir.path()).unwrap(), NetFacts::default());
         put("var/lib/boot2docker/etc/hostname", "beta\n");
+        put("usr/share/boot2docker/custom/hostname", "node-{mac6}");
+        put("sys/class/net/eth0/address", "52:54:00:12:34:AB\n");
+        put("sys/class/net/eth1/address", "52:54:00:12:34:ac\n");
         put("run/boot2docker/net/eth0.lease", "ip=10.0.2.15\nmask=24\n");
         put("run/boot2docker/net/.eth1.lease.new", "ip=");
         put("run/boot2docker/net/eth0.kept", "");
@@ -203,15 +261,26 @@ mod tests {
         let expected = NameFacts {
             on_cmdline: Some("alpha".into()),
             on_disk: Some("beta\n".into()),
+            pattern: Some("node-{mac6}".into()),
+            card: Some("52:54:00:12:34:ab".into()),
             hosts: String::new(),
             current: hostname::get(),
             clients: vec!["eth0".into()],
         };
         assert_eq!(name, expected);
-        put("var/lib/boot2docker/etc/network/eth1", "address=10.0.0.6/8\n");
         let interface = InterfaceFacts::read(dir.path(), "eth1").unwrap();
         assert_eq!((interface.on_cmdline, interface.is_dhcp_off), (vec!["eth1,10.0.0.5/8".to_owned()], true));
-        assert_eq!(interface.on_disk.as_deref(), Some("address=10.0.0.6/8\n"));
+        assert_eq!(interface.in_file, None);
+        // The more particular one each time: by the card's name, by its hardware address, on the data disk.
+        for place in [
+            "usr/share/boot2docker/custom/network/eth1",
+            "usr/share/boot2docker/custom/network/52:54:00:12:34:ac",
+            "var/lib/boot2docker/etc/network/eth1",
+        ] {
+            put(place, place);
+            let found = InterfaceFacts::read(dir.path(), "eth1").unwrap().in_file;
+            assert_eq!(found, Some((format!("/{place}"), place.to_owned())));
+        }
         let net = NetFacts::read(dir.path()).unwrap();
         assert_eq!(net.leases.keys().collect::<Vec<_>>(), ["eth0"]);
         assert_eq!(net.leases["eth0"]["mask"], "24");

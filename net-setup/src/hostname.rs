@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use b2d_sys::contract::{DEFAULT_HOSTNAME, HOSTNAME_FILE, NET_STATE_DIR};
+use b2d_sys::contract::{CUSTOM_HOSTNAME, DEFAULT_HOSTNAME, HOSTNAME_FILE, NET_STATE_DIR};
 use thiserror::Error;
 
 use crate::facts::{KEPT, NameFacts};
 use crate::model::{Action, addresses_changed};
+use crate::pattern;
 
 /// The kernel's limit. Source: hostname(7), HOST_NAME_MAX.
 const NAME_BYTES: usize = 64;
@@ -18,20 +19,30 @@ pub struct NameError {
     name: String,
 }
 
-/// Returns what to do at boot: the kernel command line's name, else the persistent one, else the default,
-/// which is then made persistent.
+/// Returns what to do at boot: the kernel command line's name, else the persistent one, else the one that a custom image's
+/// pattern gives, else the default, which is then made persistent. Where there is a pattern, a persistent default counts
+/// as none: nobody chose it.
 pub fn at_boot(facts: &NameFacts) -> Vec<Action> {
     let mut actions = Vec::new();
-    let mut usable = |source: &str, name: &Option<String>| {
-        let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty())?;
+    let mut usable = |source: &str, name: Option<&str>| {
+        let name = name.map(str::trim).filter(|name| !name.is_empty())?;
         let checked = check(name);
         if let Err(error) = &checked {
             actions.push(Action::Warn { text: format!("{source}: {error}; ignored") });
         }
         checked.is_ok().then(|| name.to_owned())
     };
-    let chosen = usable("b2d.hostname", &facts.on_cmdline).or_else(|| usable(HOSTNAME_FILE, &facts.on_disk));
-    if facts.on_disk.is_none() && chosen.is_none() {
+    let pattern = facts.pattern.as_deref().map(str::trim);
+    let by_pattern = pattern.and_then(|pattern| pattern::expand(pattern, facts.card.as_deref()));
+    let is_chosen = |name: &&str| pattern.is_none() || name.trim() != DEFAULT_HOSTNAME;
+    let chosen = usable("b2d.hostname", facts.on_cmdline.as_deref())
+        .or_else(|| usable(HOSTNAME_FILE, facts.on_disk.as_deref().filter(is_chosen)))
+        .or_else(|| usable(CUSTOM_HOSTNAME, by_pattern.as_deref()));
+    if let (None, Some(pattern)) = (&by_pattern, pattern) {
+        let text = format!("{CUSTOM_HOSTNAME}: {pattern:?} needs a network card, and there is none; ignored");
+        actions.push(Action::Warn { text });
+    }
+    if facts.on_disk.is_none() && chosen.is_none() && pattern.is_none() {
         actions.push(Action::Write { path: HOSTNAME_FILE.into(), text: format!("{DEFAULT_HOSTNAME}\n") });
     }
     actions.extend(set(chosen.as_deref().unwrap_or(DEFAULT_HOSTNAME), &facts.hosts));
@@ -121,6 +132,28 @@ mod tests {
             assert!(actions.contains(&Action::SetHostname { name: name.into() }), "{row}: {actions:?}");
             let seed = Action::Write { path: HOSTNAME_FILE.into(), text: "boot2docker\n".into() };
             assert_eq!(actions.iter().filter(|action| **action == seed).count(), seeds, "{row}");
+            let is_warning = |action: &&Action| matches!(action, Action::Warn { .. });
+            assert_eq!(actions.iter().filter(is_warning).count(), warnings, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_names_machines_that_nobody_named() {
+        let card = Some("52:54:00:12:34:56");
+        let rows = [
+            ("nobody named it", None, None, card, "node-123456", 0),
+            ("the default of another image", None, Some("boot2docker\n"), card, "node-123456", 0),
+            ("disk", None, Some("dev\n"), card, "dev", 0),
+            ("command line", Some("alpha"), None, card, "alpha", 0),
+            ("no card", None, None, None, "boot2docker", 1),
+        ];
+        for (row, on_cmdline, on_disk, card, name, warnings) in rows {
+            let pattern = Some("node-{mac6}".to_owned());
+            let facts = NameFacts { pattern, card: card.map(str::to_owned), ..facts(on_cmdline, on_disk) };
+            let actions = at_boot(&facts);
+            assert!(actions.contains(&Action::SetHostname { name: name.into() }), "{row}: {actions:?}");
+            let is_seed = |action: &Action| matches!(action, Action::Write { path, .. } if path == Path::new(HOSTNAME_FILE));
+            assert!(!actions.iter().any(is_seed), "{row}: a later image may bring another pattern");
             let is_warning = |action: &&Action| matches!(action, Action::Warn { .. });
             assert_eq!(actions.iter().filter(is_warning).count(), warnings, "{row}");
         }

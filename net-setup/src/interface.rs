@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use thiserror::Error;
 
-use crate::facts::{INTERFACES_DIR, InterfaceFacts, NetFacts};
+use crate::facts::{InterfaceFacts, NetFacts};
 use crate::lease::Variables;
 use crate::model::Action;
 use crate::plan::{self, Event};
@@ -45,7 +45,7 @@ pub enum FixedError {
 pub fn plan(interface: &str, facts: &InterfaceFacts, net: &NetFacts) -> Vec<Action> {
     let fixed = fixed(interface, facts).and_then(|told| match told {
         Some(told) => plan::plan(Event::Bound, &told, net).map(Some).map_err(|error| FixedError::Address {
-            place: place_of(interface),
+            place: facts.in_file.as_ref().map_or("b2d.ip", |(place, _)| place).to_owned(),
             address: format!("{:#}", anyhow::Error::from(error)),
         }),
         None => Ok(None),
@@ -87,17 +87,12 @@ fn fixed(interface: &str, facts: &InterfaceFacts) -> Result<Option<Variables>, F
         });
         return variables(interface, "b2d.ip", words).map(Some);
     }
-    let Some(text) = &facts.on_disk else { return Ok(None) };
-    let file = place_of(interface);
+    let Some((file, text)) = &facts.in_file else { return Ok(None) };
     let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     let lines = lines.map(|(number, line)| (number + 1, line.split('#').next().unwrap_or_default().trim()));
     let words = lines.filter(|(_, line)| !line.is_empty());
-    variables(interface, &file, words.map(|(number, line)| (format!("{file}:{number}"), line.to_owned())))
+    variables(interface, file, words.map(|(number, line)| (format!("{file}:{number}"), line.to_owned())))
         .map(Some)
-}
-
-fn place_of(interface: &str) -> String {
-    format!("{INTERFACES_DIR}/{interface}")
 }
 
 /// Repeated keys add up: two `dns` are two name servers.
@@ -140,7 +135,8 @@ mod tests {
     fn facts(on_cmdline: &[&str], on_disk: Option<&str>) -> InterfaceFacts {
         InterfaceFacts {
             on_cmdline: on_cmdline.iter().map(|&value| value.to_owned()).collect(),
-            on_disk: on_disk.map(str::to_owned),
+            in_file: on_disk
+                .map(|text| ("/var/lib/boot2docker/etc/network/eth1".to_owned(), text.to_owned())),
             is_dhcp_off: false,
             hostname: "dev".into(),
         }

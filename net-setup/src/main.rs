@@ -6,6 +6,7 @@ mod hostname;
 mod interface;
 mod lease;
 mod model;
+mod pattern;
 mod plan;
 
 use std::env;
@@ -60,7 +61,10 @@ fn decide(program: &str, words: &[&str]) -> Result<Option<Vec<Action>>> {
             Ok(Some(hostname::by_hand(name, &NameFacts::read(root)?)?))
         }
         ("sethostname", _) => Ok(None),
-        (_, ["hostname"]) => Ok(Some(hostname::at_boot(&NameFacts::read(root)?))),
+        (_, ["hostname"]) => {
+            facts::await_card(root)?;
+            Ok(Some(hostname::at_boot(&NameFacts::read(root)?)))
+        }
         (_, ["interface", name]) => {
             let facts = InterfaceFacts::read(root, name)?;
             Ok(Some(interface::plan(name, &facts, &NetFacts::read(root)?)))

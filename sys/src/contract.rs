@@ -32,6 +32,16 @@ pub const SSH_STATE_DIR: &str = "/var/lib/boot2docker/ssh";
 pub const SSH_DIR: &str = "/usr/local/etc/ssh";
 /// The machine's persistent name.
 pub const HOSTNAME_FILE: &str = "/var/lib/boot2docker/etc/hostname";
+/// The name, or a pattern for one, that a custom image gives a machine nobody named.
+pub const CUSTOM_HOSTNAME: &str = "/usr/share/boot2docker/custom/hostname";
+/// Fixed addresses of a custom image, as those on the data disk; a file may be named by a card's hardware address too.
+pub const CUSTOM_NETWORK_DIR: &str = "/usr/share/boot2docker/custom/network";
+/// dockerd's configuration in a custom image, for when the data disk has none.
+pub const CUSTOM_DAEMON_JSON: &str = "/usr/share/boot2docker/custom/daemon.json";
+/// A custom image's [`BOOTSYNC`], for when the data disk has none.
+pub const CUSTOM_BOOTSYNC: &str = "/usr/share/boot2docker/custom/bootsync.sh";
+/// A custom image's [`BOOTLOCAL`], for when the data disk has none.
+pub const CUSTOM_BOOTLOCAL: &str = "/usr/share/boot2docker/custom/bootlocal.sh";
 /// Name of a machine nobody named.
 pub const DEFAULT_HOSTNAME: &str = "boot2docker";
 /// Log directory on the data disk.
@@ -51,6 +61,8 @@ pub const DATA_DISK_FILE: &str = "/run/boot2docker/data-disk";
 pub const SERVICES_CGROUP: &str = "/sys/fs/cgroup/b2d";
 /// containerd's further arguments, one a line.
 pub const CONTAINERD_ARGS: &str = "/run/boot2docker/containerd.args";
+/// dockerd's configuration made of a custom image's, when that counts: [`CUSTOM_DAEMON_JSON`].
+pub const DAEMON_JSON: &str = "/run/boot2docker/daemon.json";
 /// dockerd's arguments, one a line.
 pub const DOCKERD_ARGS: &str = "/run/boot2docker/dockerd.args";
 /// chronyd's servers, `*.sources` files in its own format: `<interface>.sources` from DHCP, `profile.sources` from

@@ -61,13 +61,13 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
     let docker_log =
         Action::Link { target: "/var/lib/boot2docker/docker.log", link: contract::DOCKER_LOG_LINK };
     let hostname = vec![helper(&["/usr/sbin/net-setup", "hostname"], HOSTNAME_LIMIT)];
-    let bootsync = Action::Hook { path: contract::BOOTSYNC, patience: BOOTSYNC_PATIENCE };
-    let bootsync = Vec::from_iter(state.has_bootsync.then_some(bootsync));
+    let bootsync = state.bootsync.map(|path| Action::Hook { path, patience: BOOTSYNC_PATIENCE });
+    let bootsync = Vec::from_iter(bootsync);
     // Docker follows the hook, which may change profile and addresses, and follows sshd; without a hook nothing ties
     // Docker to sshd.
     let after_bootsync: &[_] = if bootsync.is_empty() { &["profile", "network"] } else { &["bootsync"] };
-    let bootlocal = Action::Background { path: contract::BOOTLOCAL, log: contract::BOOTLOCAL_LOG };
-    let bootlocal = Vec::from_iter(state.has_bootlocal.then_some(bootlocal));
+    let bootlocal = state.bootlocal.map(|path| Action::Background { path, log: contract::BOOTLOCAL_LOG });
+    let bootlocal = Vec::from_iter(bootlocal);
     let settled = Action::Await { service: ServiceId::new("docker"), limit: DOCKER_LIMIT };
     let announce = |service, line| Action::Announce { service: ServiceId::new(service), line };
     let stages = vec![

@@ -24,8 +24,8 @@ fn usual() -> Facts {
 
 fn on_disk() -> StateFacts {
     StateFacts {
-        has_bootsync: true,
-        has_bootlocal: true,
+        bootsync: Some(contract::BOOTSYNC),
+        bootlocal: Some(contract::BOOTLOCAL),
         is_on_disk: true,
         lacks_rsa_key: false,
         log_dir: contract::STATE_LOG_DIR.into(),
@@ -42,8 +42,8 @@ fn plans_are_as_reviewed() {
     let alone =
         Facts { interfaces: vec![], programs: [].into(), has_hardware_clock: false, platform, ..usual() };
     let in_ram = StateFacts {
-        has_bootsync: false,
-        has_bootlocal: false,
+        bootsync: None,
+        bootlocal: None,
         is_on_disk: false,
         lacks_rsa_key: true,
         log_dir: contract::LOG_DIR.into(),
