@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
+use crate::custom::{self, Image};
+use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
 use crate::iso::Parts;
 use crate::kernel::Kernel;
@@ -17,7 +19,10 @@ use crate::project::Project;
 use crate::sbom::{self, Bill};
 use crate::tools::ToolsTree;
 use crate::turn::{self, Turn};
-use crate::{guest, host, initrd, kernel};
+use crate::{guest, host, initrd, kernel, squashfs, step};
+
+/// Raised when the code below changes how a custom layer gets into the initramfs.
+const CUSTOM_REVISION: u32 = 1;
 
 /// A build under way: the sources, what to build, and the turns that keep other builds out.
 #[derive(Debug)]
@@ -126,6 +131,30 @@ impl Build {
         Ok((programs.join("init"), layers, bill))
     }
 
+    /// Returns the initramfs with the layer of what the configuration bakes in, or `initrd` if that is nothing.
+    fn customized(&self, tools: &ToolsTree, layers: &[Layer], initrd: PathBuf) -> Result<PathBuf> {
+        let Self { project, config, .. } = self;
+        if !config.custom.has_layer() && config.post_process.is_none() {
+            return Ok(initrd);
+        }
+        let read = |file: &Path| std::fs::read(file).with_context(|| format!("reading {}", file.display()));
+        let opened = layers.iter().map(|layer| squashfs::Layer::open(layer.name, read(&layer.file)?));
+        let image = Image::new(opened.collect::<Result<_>>()?);
+        let mut tree = custom::tree(&config.custom, &image)?;
+        if let Some(program) = &config.post_process {
+            tree = custom::post_process::run(tools, program, &tree, config.epoch)?;
+        }
+        let time = u32::try_from(config.epoch).context("the time stamp does not fit into a squashfs")?;
+        let baked = custom::pack(&tree, &image, time)?;
+        let sum = digest::of_reader(&mut &baked.squashfs[..]).context("hashing the custom layer")?;
+        let key = KeyBuilder::new("custom", CUSTOM_REVISION).text(&step::key_of(&initrd)).text(&sum);
+        let folder = step::latest(&project.target_folder("custom")?, &key.finish(), |part| {
+            let bytes = initrd::with_layer(read(&initrd)?, &baked.name, &baked.squashfs, time)?;
+            step::write_atomically(&part.join("initrd.img"), &bytes)
+        })?;
+        Ok(folder.join("initrd.img"))
+    }
+
     /// Builds everything and writes the ISO to `out`.
     ///
     /// # Errors
@@ -136,6 +165,7 @@ impl Build {
         let kernel = self.kernel(&packages, &tools)?;
         let (init, layers, bill) = self.rootfs(&packages, &tools, &kernel)?;
         let initrd = initrd::build(&self.project, &init, &layers, self.config.epoch)?;
+        let initrd = self.customized(&tools, &layers, initrd)?;
         let Self { project, config, ui, .. } = self;
         let version = packages.engine_version()?;
         let parts = Parts {

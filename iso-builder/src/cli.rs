@@ -17,7 +17,7 @@ use crate::qemu::run::{RunOptions, run as run_machine};
 use crate::summary::{self, SummaryOptions};
 use crate::tools::ToolsTree;
 use crate::write::{self, Places, WriteOptions};
-use crate::{step, turn, verify};
+use crate::{customize, step, turn, verify};
 
 /// Builds the boot2docker ISO from source and tries it out
 ///
@@ -70,6 +70,16 @@ enum Action {
         places: Places,
         #[command(flatten)]
         options: WriteOptions,
+    },
+    /// Bake keys, settings, certificates and files into an ISO that exists, without building anything
+    ///
+    /// Needs neither root nor tools nor network. docs/custom-iso.md explains the keys of --config FILE.
+    Customize {
+        /// The ISO: a build's, or a downloaded one
+        iso: PathBuf,
+        /// Where to write the new ISO
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
     },
     /// Show what is in an ISO: versions, boot entries, kernel options, packages, files
     Inspect {
@@ -170,6 +180,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             let tools = || ToolsTree::open(&Project::find()?);
             write::run(&places.iso, &places.disk, &options, tools)?;
         }
+        Action::Customize { iso, output } => {
+            let config = config.context("customizing needs --config FILE, which says what to bake in")?;
+            print_all(&customize::run(&iso, &config, &output)?)?;
+        }
         Action::Inspect { iso, options } => {
             let iso = iso.map_or_else(|| Project::find().map(|project| project.iso()), Ok)?;
             print_all(&inspect::run(&iso, options)?)?;
@@ -197,11 +211,12 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 }
 
 /// Names of what the builder makes in `target/`; cargo's own files stay.
-const MADE: [&str; 13] = [
+const MADE: [&str; 14] = [
     "boot2docker.iso",
     "boot2docker.iso.sha256",
     "boot2docker.licences.tar.zst",
     "boot2docker.spdx.json",
+    "custom",
     "guest",
     "initrd",
     "iso",

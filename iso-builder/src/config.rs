@@ -1,20 +1,37 @@
 //! What to build: the built-in defaults, overlaid by one TOML file.
 //!
-//! [`RawConfig`] is a file as written, every key optional; [`Config`] has a value for each.
+//! [`RawConfig`] is a file as written, every key optional; [`Config`] has a value for each that has a default.
+//! [`Custom`] is the part of it that can be baked into an ISO that exists.
 
+mod custom;
+mod kernel;
+mod raw;
+mod words;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use thiserror::Error;
+use toml::de::DeTable;
 
-use crate::document::{self, Mistake};
+pub use custom::{Custom, FileEntry, Origin};
+pub use kernel::{KernelChanges, KernelSource, SourcePlace};
+
+use self::raw::RawConfig;
+use crate::document::{self, Located, Mistake, Source};
 
 /// The defaults, in the same format as a user's file.
 const DEFAULT: &str = include_str!("default.toml");
 
 /// Environment variable that overrides `iso.epoch`.
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
+
+/// Tables of what can be baked into an ISO that exists.
+const BAKED: [&str; 7] = ["certificates", "docker", "files", "hooks", "hostname", "login", "network"];
+
+/// The one key of another table that can.
+const BAKED_KEY: (&str, &str) = ("kernel", "append");
 
 /// zstd's range of levels.
 const COMPRESSION_LEVELS: std::ops::RangeInclusive<u32> = 1..=22;
@@ -32,12 +49,22 @@ pub struct Config {
     pub engine_packages: Vec<String>,
     /// Package that holds the kernel's source.
     pub kernel_package: String,
+    /// Changes to the kernel.
+    pub kernel: KernelChanges,
+    /// Packages of which all files go into the image.
+    pub extra_packages: Vec<String>,
     /// Packages of the tools tree, without those that they depend on.
     pub tools_packages: Vec<String>,
     /// Groups of `rootfs/image.toml` that are part of the image.
     pub groups: Vec<String>,
-    /// Kernel command line.
+    /// Kernel command line, before what [`Custom::append`] adds.
     pub append: String,
+    /// Whether UEFI firmware can start the ISO.
+    pub uefi: bool,
+    /// Program that may change the files of `custom` before they are packed.
+    pub post_process: Option<Located<PathBuf>>,
+    /// What is baked in.
+    pub custom: Custom,
     /// zstd level of the packages' layer.
     pub compression_level: u32,
     /// Time stamp of everything in the ISO. Units: seconds since 1970.
@@ -72,57 +99,6 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawConfig {
-    packages: RawPackages,
-    engine: RawEngine,
-    kernel: RawKernel,
-    tools: RawTools,
-    image: RawImage,
-    iso: RawIso,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawPackages {
-    suite: Option<String>,
-    expired_index_days: Option<u32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawEngine {
-    suites: Option<Vec<String>>,
-    packages: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawKernel {
-    package: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawTools {
-    packages: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawImage {
-    groups: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-struct RawIso {
-    append: Option<String>,
-    compression_level: Option<u32>,
-    epoch: Option<u64>,
-}
-
 /// Source: reproducible-builds.org, SOURCE_DATE_EPOCH: a decimal number of seconds; empty counts as unset.
 fn parse_epoch(text: &str) -> Result<u64, ConfigError> {
     text.parse().map_err(|_| ConfigError::OutOfRange {
@@ -141,13 +117,7 @@ impl Config {
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut config = match file {
             None => Self::overlay(Path::new("default.toml"), "")?,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-                    path: path.into(),
-                    reason: error.to_string(),
-                })?;
-                Self::overlay(path, &text)?
-            }
+            Some(path) => Self::overlay(path, &read(path)?)?,
         };
         if let Some(value) = std::env::var_os(EPOCH_VARIABLE).filter(|value| !value.is_empty()) {
             config.epoch = parse_epoch(&value.to_string_lossy())?;
@@ -155,25 +125,42 @@ impl Config {
         Ok(config)
     }
 
+    /// Returns the kernel command line.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        [Some(&self.append), self.custom.append.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     fn overlay(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let user: RawConfig = document::parse(path, text)?;
+        let mut user: RawConfig = document::parse(path, text)?;
+        let source = Source::new(path, text);
         let default: RawConfig = document::parse(Path::new("default.toml"), DEFAULT)?;
         let set = "default.toml sets every key";
         let config = Self {
-            suite: user.packages.suite.or(default.packages.suite).expect(set),
+            suite: user.packages.suite.take().or(default.packages.suite).expect(set),
             expired_index_days: user
                 .packages
                 .expired_index_days
                 .or(default.packages.expired_index_days)
                 .expect(set),
-            engine_suites: user.engine.suites.or(default.engine.suites).expect(set),
-            engine_packages: user.engine.packages.or(default.engine.packages).expect(set),
-            kernel_package: user.kernel.package.or(default.kernel.package).expect(set),
-            tools_packages: user.tools.packages.or(default.tools.packages).expect(set),
-            groups: user.image.groups.or(default.image.groups).expect(set),
-            append: user.iso.append.or(default.iso.append).expect(set),
+            engine_suites: user.engine.suites.take().or(default.engine.suites).expect(set),
+            engine_packages: user.engine.packages.take().or(default.engine.packages).expect(set),
+            kernel_package: user.kernel.package.take().or(default.kernel.package).expect(set),
+            tools_packages: user.tools.packages.take().or(default.tools.packages).expect(set),
+            groups: user.image.groups.take().or(default.image.groups).expect(set),
+            append: user.iso.append.take().or(default.iso.append).expect(set),
+            uefi: user.iso.uefi.or(default.iso.uefi).expect(set),
+            extra_packages: user.packages.extra.take().or(default.packages.extra).expect(set),
+            kernel: KernelChanges::check(&mut user.kernel, &source)?,
+            post_process: user.build.post_process.take().map(|program| source.locate_path(program)),
             compression_level: user.iso.compression_level.or(default.iso.compression_level).expect(set),
             epoch: user.iso.epoch.or(default.iso.epoch).expect(set),
+            custom: Custom::check(user, &source)?,
         };
         config.check(path)?;
         Ok(config)
@@ -203,6 +190,43 @@ impl Config {
     }
 }
 
+impl Custom {
+    /// Returns what `file` bakes into an ISO that exists.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and when the file has keys that only a build can heed.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = read(file)?;
+        let raw: RawConfig = document::parse(file, &text)?;
+        let source = Source::new(file, &text);
+        // Parsed a second time for the places of keys; whatever cannot be parsed was found the first time.
+        let document = DeTable::parse(&text).map(toml::Spanned::into_inner).unwrap_or_default();
+        for (key, value) in &document {
+            let table: &str = key.get_ref();
+            let is_of_build = |name: &&toml::Spanned<Cow<'_, str>>| (table, &**name.get_ref()) != BAKED_KEY;
+            let of_build = match value.get_ref().as_table() {
+                _ if BAKED.contains(&table) => None,
+                Some(keys) => keys.keys().find(is_of_build),
+                None => Some(key),
+            };
+            if let Some(name) = of_build {
+                let message = format!(
+                    "{table}.{} takes a build; in an ISO that exists allowed are {}, kernel.append",
+                    name.get_ref(),
+                    BAKED.join(", ")
+                );
+                return Err(source.place(&name.span()).mistake(message).into());
+            }
+        }
+        Ok(Self::check(raw, &source)?)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.into(), reason: error.to_string() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,12 +248,14 @@ mod tests {
             (
                 "unknown key",
                 "[iso]\n\ncompresion = 3\n",
-                "my.toml:3: unknown field `compresion`, expected one of `append`, `compression-level`, `epoch`",
+                "my.toml:3: unknown field `compresion`, expected one of `append`, `compression-level`, `epoch`, \
+                 `uefi`",
             ),
             (
                 "unknown table",
                 "[isos]\n",
-                "my.toml:1: unknown field `isos`, expected one of `packages`, `engine`, `kernel`, `tools`, `image`, `iso`",
+                "my.toml:1: unknown field `isos`, expected one of `packages`, `engine`, `kernel`, `tools`, `image`, `iso`, \
+                 `build`, `login`, `docker`, `certificates`, `network`, `hostname`, `hooks`, `files`",
             ),
             (
                 "wrong type",

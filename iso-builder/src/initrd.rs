@@ -49,6 +49,22 @@ pub fn build(project: &Project, init: &Path, layers: &[Layer], epoch: u64) -> Re
     Ok(folder.join("initrd.img"))
 }
 
+/// Returns the initramfs `initrd` with one more layer: a third archive with the squashfs `layer`, which the kernel unpacks
+/// beside the others.
+///
+/// # Errors
+/// When the layer is too large for an archive.
+pub fn with_layer(mut initrd: Vec<u8>, name: &str, layer: &[u8], mtime: u32) -> Result<Vec<u8>> {
+    initrd.resize(initrd.len().next_multiple_of(ALIGNMENT), 0);
+    let size = u32::try_from(layer.len()).context("the layer is too large for a cpio archive")?;
+    let mut archive = Archive { out: initrd, inode: 0, mtime };
+    let entry = archive.entry(&format!("{LAYERS}/{name}"), ModeFileType::Regular, 0o644);
+    let mut writer = entry.write(&mut archive.out, size);
+    writer.write_all(layer).context("writing the layer")?;
+    writer.finish().context("writing the layer")?;
+    newc::trailer(archive.out).context("writing the layer")
+}
+
 fn write<W: Write>(mut out: W, init: &Path, layers: &[Layer], mtime: u32) -> Result<()> {
     let mut first = Archive { out: Vec::new(), inode: 0, mtime };
     first.folder("dev")?;
@@ -120,6 +136,14 @@ mod tests {
             }
             names.push((name, size));
         }
+    }
+
+    #[test]
+    fn a_further_layer_is_an_archive_of_its_own() {
+        let initrd = with_layer(b"12345".to_vec(), "60-custom.squashfs", b"layer", 1).unwrap();
+        assert_eq!(initrd[..8], *b"12345\0\0\0");
+        let (found, rest) = entries(&initrd[8..]);
+        assert_eq!((found, rest), (vec![("layers/60-custom.squashfs".to_owned(), 5)], &[][..]));
     }
 
     #[test]

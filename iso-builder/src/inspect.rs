@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::boot_config::{GRUB, ISOLINUX};
 use crate::iso::LABEL_PREFIX;
 use crate::iso9660::{Iso, Platform, SECTOR_BYTES};
 use crate::sbom::spdx::Document;
@@ -16,12 +17,6 @@ pub(crate) const BILL: &str = "/usr/share/boot2docker/boot2docker.spdx.json";
 
 /// Path of the kernel in the ISO.
 const KERNEL: &str = "/boot/vmlinuz64";
-
-/// Path of isolinux's configuration in the ISO.
-const ISOLINUX: &str = "/boot/isolinux/isolinux.cfg";
-
-/// Path of GRUB's configuration in the ISO.
-const GRUB: &str = "/boot/grub/grub.cfg";
 
 /// Unit of the partition table.
 const DISK_SECTOR_BYTES: u64 = 512;
@@ -118,8 +113,10 @@ fn overview(iso: &Iso, path: &Path) -> Result<String> {
     for entry in isolinux_entries(&String::from_utf8_lossy(&iso.read(ISOLINUX)?)) {
         row("BIOS entry", &entry);
     }
-    for entry in grub_entries(&String::from_utf8_lossy(&iso.read(GRUB)?)) {
-        row("UEFI entry", &entry);
+    if iso.entries()?.iter().any(|entry| entry.path == GRUB) {
+        for entry in grub_entries(&String::from_utf8_lossy(&iso.read(GRUB)?)) {
+            row("UEFI entry", &entry);
+        }
     }
     for entry in iso.entries()?.iter().filter(|entry| !entry.is_directory) {
         row("file", &format!("{:>10}  {}", entry.extent.length, entry.path));

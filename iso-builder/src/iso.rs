@@ -14,10 +14,10 @@ use crate::kernel::Kernel;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
-use crate::{run, step};
+use crate::{boot_config, run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 /// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
 const GRUB_MODULES: [&str; 13] = [
@@ -71,7 +71,8 @@ impl Parts<'_> {
     /// When a part is missing, a tool fails, or `out` cannot be written.
     pub fn build(&self, out: &Path) -> Result<()> {
         let key = KeyBuilder::new("iso", REVISION)
-            .text(&self.config.append)
+            .text(&self.config.command_line())
+            .text(if self.config.uefi { "uefi" } else { "no uefi" })
             .text(&self.config.epoch.to_string())
             .text(self.version)
             .text(&self.kernel.key())
@@ -81,7 +82,9 @@ impl Parts<'_> {
             let bar = self.ui.spinner("writing the ISO");
             let files = part.join("files");
             self.stage(&files)?;
-            self.write_esp(part)?;
+            if self.config.uefi {
+                self.write_esp(part)?;
+            }
             self.run_xorriso(part)?;
             drop(bar);
             step::remove(&files)
@@ -98,7 +101,9 @@ impl Parts<'_> {
     /// Lays out the files of the ISO. Names matter: drivers look for them (contract.md section 8).
     fn stage(&self, files: &Path) -> Result<()> {
         let boot = files.join("boot");
-        for folder in ["isolinux", "grub"] {
+        let append = self.config.command_line();
+        let folders: &[_] = if self.config.uefi { &["isolinux", "grub"] } else { &["isolinux"] };
+        for folder in folders {
             fs::create_dir_all(boot.join(folder))
                 .with_context(|| format!("creating {}", boot.join(folder).display()))?;
         }
@@ -111,11 +116,11 @@ impl Parts<'_> {
             &self.tools.path("/usr/lib/syslinux/modules/bios/ldlinux.c32"),
             &boot.join("isolinux/ldlinux.c32"),
         )?;
-        step::write_atomically(
-            &boot.join("isolinux/isolinux.cfg"),
-            isolinux_cfg(&self.config.append).as_bytes(),
-        )?;
-        step::write_atomically(&boot.join("grub/grub.cfg"), grub_cfg(&self.config.append).as_bytes())?;
+        let isolinux = boot_config::isolinux(&append);
+        step::write_atomically(&boot.join("isolinux/isolinux.cfg"), isolinux.as_bytes())?;
+        if self.config.uefi {
+            step::write_atomically(&boot.join("grub/grub.cfg"), boot_config::grub(&append).as_bytes())?;
+        }
         step::write_atomically(&files.join("version"), format!("{}\n", self.version).as_bytes())
     }
 
@@ -176,13 +181,10 @@ impl Parts<'_> {
         command.arg("-isohybrid-mbr").arg(self.tools.path("/usr/lib/ISOLINUX/isohdpfx.bin"));
         command.args(["-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]);
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
-        command.args([
-            "-eltorito-alt-boot",
-            "-e",
-            "boot/grub/efi.img",
-            "-no-emul-boot",
-            "-isohybrid-gpt-basdat",
-        ]);
+        if self.config.uefi {
+            command.args(["-eltorito-alt-boot", "-e", "boot/grub/efi.img", "-no-emul-boot"]);
+            command.arg("-isohybrid-gpt-basdat");
+        }
         command.arg("-o").arg(part.join("boot2docker.iso")).arg(part.join("files"));
         run::output(&mut command).context("writing the ISO").map(drop)
     }
@@ -193,6 +195,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .and_then(|_| fs::set_permissions(to, fs::Permissions::from_mode(0o644)))
         .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// Writes the digest of the ISO beside it, as `sha256sum` does, so that `sha256sum -c` reads it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn publish_sum(iso: &Path, sha256: &str) -> Result<()> {
+    let name = iso.file_name().unwrap_or_default().to_string_lossy();
+    let mut path = iso.as_os_str().to_owned();
+    path.push(".sha256");
+    step::write_atomically(Path::new(&path), format!("{sha256}  {name}\n").as_bytes())
 }
 
 /// Copies the finished ISO to where the user wants it; a reader sees the old one or the new one.
@@ -208,33 +221,6 @@ fn publish(iso: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `append` stays lower case after two spaces, and in the first such line: drivers parse it.
-fn isolinux_cfg(append: &str) -> String {
-    format!(
-        "default boot2docker\nprompt 0\ntimeout 0\n\n\
-         label boot2docker\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append}\n\n\
-         label debug\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append} loglevel=7 b2d.debug\n\n\
-         label rescue\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append} b2d.rescue\n"
-    )
-}
-
-fn grub_cfg(append: &str) -> String {
-    let entry = |name: &str, more: &str| {
-        format!(
-            "menuentry \"{name}\" {{\n  linux /boot/vmlinuz64 {append}{more}\n  initrd /boot/initrd.img\n}}\n"
-        )
-    };
-    let entries = [
-        entry("boot2docker", ""),
-        entry("boot2docker, showing all messages", " loglevel=7 b2d.debug"),
-        entry("boot2docker, rescue shell", " b2d.rescue"),
-    ];
-    format!(
-        "# Hold Esc while the machine starts to see this menu.\nset timeout=0\nset timeout_style=hidden\n\n{}",
-        entries.join("\n")
-    )
-}
-
 /// Compiled into the loader: finds the ISO by its label, so that another disk's GRUB files are never used.
 fn grub_early_cfg(label: &str) -> String {
     format!("search --no-floppy --set=root --label {label}\nset prefix=($root)/boot/grub\nnormal\n")
@@ -243,13 +229,6 @@ fn grub_early_cfg(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn drivers_find_the_kernel_command_line_in_isolinux_cfg() {
-        let text = isolinux_cfg("console=tty0");
-        let append = text.lines().find(|line| line.contains("append")).unwrap();
-        assert_eq!(append, "  append console=tty0");
-    }
 
     #[test]
     fn a_path_that_cannot_be_written_is_named_and_left_alone() {

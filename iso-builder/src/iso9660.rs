@@ -180,12 +180,13 @@ fn directory_records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .skip(2)
 }
 
-fn extent_of(record: &[u8]) -> Extent {
+/// Returns where the content of a record's file lies.
+pub(crate) fn extent_of(record: &[u8]) -> Extent {
     Extent { start: little_endian(&record[2..]), length: little_endian(&record[10..]) }
 }
 
 /// Returns the Rock Ridge name of a record, or else its ISO name without version.
-fn name_of(record: &[u8]) -> String {
+pub(crate) fn name_of(record: &[u8]) -> String {
     let length = usize::from(record[32]);
     let name = &record[33..33 + length];
     let mut fields = &record[33 + length + (length + 1) % 2..];
@@ -202,7 +203,8 @@ fn name_of(record: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-fn boot_images(catalogue: &[u8]) -> Vec<BootImage> {
+/// Returns what is in a boot catalogue.
+pub(crate) fn boot_images(catalogue: &[u8]) -> Vec<BootImage> {
     const HEADER: u8 = 0x90;
     const LAST_HEADER: u8 = 0x91;
     const BOOTABLE: u8 = 0x88;

@@ -4,10 +4,13 @@
 //! everything it depends on and made again only when that changes.
 
 pub mod apt;
+pub mod boot_config;
 pub mod build;
 pub mod cli;
 pub mod compare;
 pub mod config;
+pub mod custom;
+pub mod customize;
 pub mod deb;
 pub mod digest;
 pub mod document;
@@ -30,6 +33,7 @@ pub mod packages;
 pub mod progress;
 pub mod project;
 pub mod qemu;
+pub mod rewrite;
 pub mod run;
 pub mod sbom;
 mod selection;

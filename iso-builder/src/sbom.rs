@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use crate::config::Config;
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
+use crate::iso::publish_sum;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::project::Project;
@@ -83,12 +84,7 @@ impl Bill {
         };
         copy(&self.in_image().join(FILE), &iso.with_extension("spdx.json"))?;
         copy(&self.in_image().join(LICENCES), &iso.with_extension(LICENCES))?;
-        let name = iso.file_name().unwrap_or_default().to_string_lossy();
-        // As sha256sum writes it, so that `sha256sum -c` reads it.
-        let line = format!("{}  {name}\n", digest::of_file(iso)?);
-        let mut path = iso.as_os_str().to_owned();
-        path.push(".sha256");
-        step::write_atomically(Path::new(&path), line.as_bytes())
+        publish_sum(iso, &digest::of_file(iso)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use backhand::{FilesystemReader, InnerNode, Node, SquashfsFileReader};
@@ -54,16 +54,59 @@ pub fn layers_of(path: &Path) -> Result<Vec<Layer>> {
     let layers = files.into_iter().filter(|(name, _)| name.ends_with(".squashfs"));
     layers
         .map(|(name, bytes)| {
-            let packed_bytes = bytes.len() as u64;
-            let content = FilesystemReader::from_reader(Cursor::new(bytes))
-                .with_context(|| format!("reading {name} of {}", path.display()))?;
-            let name = name.rsplit('/').next().unwrap_or(&name).to_owned();
-            Ok(Layer { name, packed_bytes, content })
+            let short = name.rsplit('/').next().unwrap_or(&name);
+            Layer::open(short, bytes).with_context(|| format!("reading {name} of {}", path.display()))
         })
         .collect()
 }
 
+/// What a layer has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it is a folder.
+    pub is_folder: bool,
+    /// Where it leads, if it is a symbolic link.
+    pub link: Option<PathBuf>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+}
+
 impl Layer {
+    /// Opens the squashfs `bytes`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn open(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let packed_bytes = bytes.len() as u64;
+        let content = FilesystemReader::from_reader(Cursor::new(bytes)).context("reading a squashfs")?;
+        Ok(Self { name: name.to_owned(), packed_bytes, content })
+    }
+
+    /// Returns the time stamp of the whole. Unit: seconds since 1970.
+    #[must_use]
+    pub fn time(&self) -> u32 {
+        self.content.mod_time
+    }
+
+    /// Returns what is at `path`.
+    #[must_use]
+    pub fn find(&self, path: &Path) -> Option<Found> {
+        let node = self.content.files().find(|node| node.fullpath == path)?;
+        let link = match &node.inner {
+            InnerNode::Symlink(link) => Some(link.link.clone()),
+            _ => None,
+        };
+        let header = node.header;
+        Some(Found {
+            is_folder: matches!(node.inner, InnerNode::Dir(_)),
+            link,
+            mode: u32::from(header.permissions),
+            owner: (header.uid, header.gid),
+        })
+    }
+
     /// Returns everything in it but the root folder, by path.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use gpt::GptConfig;
 use gpt::mbr::PartRecord;
+use iso_builder::customize;
 use iso_builder::inspect::{self, InspectOptions};
 use iso_builder::project::Project;
+use iso_builder::rewrite;
 use iso_builder::summary::{self, SummaryOptions};
 use tests::Lab;
 use tests::iso9660::{Entry, Iso, Platform, SECTOR_BYTES};
@@ -193,5 +196,47 @@ fn the_summary_accounts_for_every_byte() -> Result<()> {
 fn the_image_is_small_enough() -> Result<()> {
     let size = fs::metadata(Lab::new("size")?.iso())?.len();
     assert!(size <= LARGEST_ISO, "{:.1} MiB", size as f64 / f64::from(1 << 20));
+    Ok(())
+}
+
+/// Customizing changes what it is asked to and nothing else: exchanging a file for itself gives the same bytes.
+#[test]
+fn an_iso_is_rewritten_as_it_was_made() -> Result<()> {
+    let iso = Lab::new("rewrite")?.iso();
+    let initrd = Iso::open(&iso)?.read("/boot/initrd.img")?;
+    let bytes = fs::read(&iso)?;
+    let again = rewrite::exchange(&bytes, &BTreeMap::from([("/boot/initrd.img", initrd)]))?;
+    assert!(again == bytes, "{} and {} bytes", bytes.len(), again.len());
+    Ok(())
+}
+
+/// The same ISO and the same file give the same bytes, and the result passes for one of ours.
+#[test]
+fn a_customized_iso_is_still_an_iso_of_ours() -> Result<()> {
+    let lab = Lab::new("customized")?;
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet.toml");
+    let (out, again) = (lab.folder().join("out.iso"), lab.folder().join("again.iso"));
+    customize::run(&lab.iso(), &config, &out)?;
+    customize::run(&lab.iso(), &config, &again)?;
+    assert!(fs::read(&out)? == fs::read(&again)?, "two runs differ");
+    let (old, new) = (Iso::open(&lab.iso())?, Iso::open(&out)?);
+    assert_eq!(new.label()?, old.label()?);
+    assert_eq!(new.boot_images()?, old.boot_images()?);
+    for entry in old.entries()?.iter().filter(|entry| !entry.is_directory) {
+        let is_changed = ["/boot/initrd.img", "/boot/isolinux/isolinux.cfg", "/boot/grub/grub.cfg"]
+            .contains(&entry.path.as_str());
+        let is_same = old.content(entry.extent)? == new.read(&entry.path)?;
+        assert_eq!(is_same, !is_changed, "{}", entry.path);
+    }
+    let table = GptConfig::new().open(&out).context("reading the GPT")?;
+    table.primary_header().context("reading the first GPT header")?;
+    table.backup_header().context("reading the second GPT header")?;
+    let files = inspect::run(&out, InspectOptions { files: true, ..Default::default() })?;
+    let baked = files.split("60-custom.squashfs:").nth(1).context("finding the custom layer")?;
+    assert!(baked.contains("-rw-r----- 1000:101         12"), "{baked}");
+    let text = summary::run(&Project::find()?, &out, &SummaryOptions { against: None, chart: None })?;
+    let all = text.lines().find(|line| line.ends_with("  all")).context("finding the sum")?;
+    let kib: u64 = all.split_whitespace().next().unwrap_or_default().parse()?;
+    assert_eq!(kib, fs::metadata(&out)?.len().div_ceil(1024), "{text}");
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod boot2docker_cli;
 mod boot_media;
+mod custom;
 mod data_disk;
 mod disk_kinds;
 mod disk_troubles;
