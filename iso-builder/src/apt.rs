@@ -16,7 +16,7 @@ use crate::mirror::Mirror;
 use crate::{run, step};
 
 /// Downloads one file given by its URL, checking nothing: the lock's digest is checked afterwards.
-const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
+pub(crate) const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// Suites that have no security suite of their own.
 const WITHOUT_SECURITY: [&str; 4] = ["forky", "testing", "sid", "unstable"];

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::config::Config;
+use crate::config::{Config, KernelChanges};
 use crate::custom::{self, Image};
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
 use crate::iso::Parts;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, SourceArchive};
 use crate::layers::{Inputs, Layer};
 use crate::lock::PackageSet;
 use crate::mirror::MirrorOptions;
@@ -45,11 +45,19 @@ impl Build {
     /// When the host lacks something, or the configuration or the recipe makes no sense.
     pub fn start(config: Option<&Path>, offline: bool) -> Result<Self> {
         let loaded = Config::load(config)?;
-        let project = Project::find()?;
+        let mut project = Project::find()?;
+        if let Some(file) = config.filter(|_| !loaded.extra_packages.is_empty()) {
+            // The checkout's own lock has no place for the packages of one user.
+            project = project.with_lock_file(file.with_extension("lock"))?;
+        }
         let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
+        let recipe = recipe.with_packages(&loaded.extra_packages);
         recipe
             .with_groups(&loaded.groups)
             .with_context(|| config.map_or("default.toml".into(), |path| path.display().to_string()))?;
+        if loaded.kernel != KernelChanges::default() {
+            kernel::check(&project, &loaded.kernel)?;
+        }
         host::check()?;
         let ui = Progress::new();
         let turns = [
@@ -92,9 +100,18 @@ impl Build {
     /// # Errors
     /// Those of the step.
     pub fn kernel(&self, packages: &Packages, tools: &ToolsTree) -> Result<Kernel> {
+        let Self { project, config, ui, .. } = self;
+        let source = self.kernel_source(packages)?;
+        kernel::build(project, tools, &source, &config.kernel, config.epoch, *ui)
+    }
+
+    fn kernel_source(&self, packages: &Packages) -> Result<SourceArchive> {
+        if let Some(source) = &self.config.kernel.source {
+            return SourceArchive::fetch(source, &self.project, self.offline, self.ui);
+        }
         let sources = packages.files(PackageSet::Kernel);
         let (package, file) = sources.first().context("finding the kernel's source in the lock")?;
-        kernel::build(&self.project, tools, (package, file), self.config.epoch, self.ui)
+        Ok(SourceArchive::Package(Box::new((*package).clone()), file.clone()))
     }
 
     /// Compiles the guest programs and packs the layers; returns PID 1, the layers and the bill of materials.
@@ -114,8 +131,7 @@ impl Build {
         let inputs = Inputs { project, tools, config, recipe, version: &version, ui: *ui };
         let mut files = packages.files(PackageSet::Engine);
         files.extend(packages.files(PackageSet::Image));
-        let sources = packages.files(PackageSet::Kernel);
-        let (kernel_source, _) = sources.first().context("finding the kernel's source in the lock")?;
+        let kernel_source = &self.kernel_source(packages)?;
         let bill = sbom::Inputs {
             project,
             config,

@@ -17,6 +17,20 @@ use crate::progress::Progress;
 use crate::selection::Selection;
 use crate::tree::{GuestPath, Node, Tree};
 
+/// Path of a [`PackageFile`] that stands for all files of the package but its documentation.
+const WHOLE: &str = "/**";
+
+/// What is documentation: nobody reads it in the image.
+const DOCUMENTATION: [&str; 7] = [
+    "/usr/share/bug",
+    "/usr/share/doc",
+    "/usr/share/doc-base",
+    "/usr/share/info",
+    "/usr/share/lintian",
+    "/usr/share/locale",
+    "/usr/share/man",
+];
+
 /// Highest value of permission bits.
 const MODE_MAX: u32 = 0o7777;
 
@@ -93,6 +107,9 @@ impl From<PackageFile> for String {
 impl PackageFile {
     /// Says whether `path` is meant.
     pub(crate) fn matches(&self, path: &Path) -> bool {
+        if self.path == WHOLE {
+            return !DOCUMENTATION.iter().any(|folder| path.starts_with(folder));
+        }
         let Some(path) = path.to_str() else { return false };
         match self.path.split_once('*') {
             None => path == self.path,
@@ -189,6 +206,18 @@ impl Recipe {
         recipe.links.retain(|it| is_on(&it.group));
         recipe.bundles.retain(|it| is_on(&it.group));
         Ok(recipe)
+    }
+
+    /// Returns the recipe with all files of some more packages, each a component of its own.
+    #[must_use]
+    pub fn with_packages(&self, names: &[String]) -> Self {
+        let mut recipe = self.clone();
+        recipe.components.extend(names.iter().map(|name| Component {
+            name: name.clone(),
+            group: None,
+            files: vec![PackageFile { package: name.clone(), path: WHOLE.to_owned() }],
+        }));
+        recipe
     }
 
     /// Returns the recipe as one text, for the key of what is made of it.
@@ -311,6 +340,16 @@ mod tests {
         ];
         for (path, expected) in cases {
             assert_eq!(file.matches(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_whole_package_is_all_of_it_but_documentation() {
+        let recipe = read("component = []\n").unwrap().with_packages(&["jq".to_owned()]);
+        assert_eq!(recipe.packages(), ["jq"]);
+        let cases = [("/usr/bin/jq", true), ("/etc/jq.conf", true), ("/usr/share/doc/jq/copyright", false)];
+        for (path, expected) in cases {
+            assert_eq!(recipe.wants("jq", Path::new(path)), expected, "{path}");
         }
     }
 

@@ -43,6 +43,23 @@ impl Fragments {
         Ok(fragments)
     }
 
+    /// Adds the fragments `more`, which come before these: lines here that set what they set are left out.
+    ///
+    /// # Errors
+    /// When a line of `more` makes no sense, or a symbol is set twice in it.
+    pub fn override_by(&mut self, more: Vec<(PathBuf, String)>) -> Result<()> {
+        let more = Self { texts: more, allowed: BTreeMap::new() };
+        let theirs = more.requested()?;
+        for (_, text) in &mut self.texts {
+            let is_ours =
+                |line: &&str| parse_line(line).is_none_or(|(symbol, _)| !theirs.contains_key(symbol));
+            *text = text.split_inclusive('\n').filter(is_ours).collect();
+        }
+        self.allowed.retain(|symbol, _| !theirs.contains_key(symbol));
+        self.texts.extend(more.texts);
+        Ok(())
+    }
+
     /// Returns all fragments as one text, as `KCONFIG_ALLCONFIG` wants it.
     #[must_use]
     pub fn concatenated(&self) -> String {
@@ -153,6 +170,22 @@ mod tests {
             "configuring the kernel: 2 requested options are lost: \
              CONFIG_A=y (0.config:1) became n; CONFIG_B=m (0.config:2) became y"
         );
+    }
+
+    #[test]
+    fn a_users_fragments_come_before_ours() {
+        let mut fragments =
+            fragments(&["# why\nCONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n"], "").unwrap();
+        let more = |texts: &[&str]| -> Vec<(PathBuf, String)> {
+            texts.iter().map(|text| ("mine.config".into(), (*text).to_owned())).collect()
+        };
+        fragments.override_by(more(&["CONFIG_C=m\n# CONFIG_A is not set\n", "CONFIG_D=y\n"])).unwrap();
+        let expected = "# why\nCONFIG_B=y\n\nCONFIG_C=m\n# CONFIG_A is not set\n\nCONFIG_D=y\n";
+        assert_eq!(fragments.concatenated(), expected);
+        let lost = fragments.check("CONFIG_B=y\nCONFIG_C=m\n").unwrap_err().to_string();
+        assert!(lost.ends_with("CONFIG_D=y (mine.config:1) became n"), "{lost}");
+        let twice = fragments.override_by(more(&["CONFIG_E=y\nCONFIG_E=m\n"])).unwrap_err().to_string();
+        assert_eq!(twice, "mine.config:2: CONFIG_E is set in mine.config:1 already");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The kernel: Debian's source, our patches in order, our fragments; lost options are errors.
+//! The kernel: Debian's source or another, our patches and the user's in order, fragments likewise; lost options are errors.
+
+mod source;
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -6,14 +8,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::KernelChanges;
 use crate::digest::KeyBuilder;
 use crate::enter::{Bind, Spec};
 use crate::kconfig;
-use crate::lock::LockedPackage;
 use crate::progress::{Bar, Progress};
 use crate::project::Project;
 use crate::tools::ToolsTree;
-use crate::{deb, run, step};
+use crate::{run, step};
+
+pub use self::source::SourceArchive;
 
 /// Raised when the code below changes the result.
 const REVISION: u32 = 1;
@@ -58,16 +62,54 @@ struct Recipe {
 }
 
 impl Recipe {
-    fn read(folder: &Path) -> Result<Self> {
-        let series = folder.join("patches/series");
-        let text = fs::read_to_string(&series).with_context(|| format!("reading {}", series.display()))?;
-        let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let patches: Vec<_> = names.map(|name| folder.join("patches").join(name)).collect();
-        if let Some(missing) = patches.iter().find(|path| !path.is_file()) {
-            bail!("reading {}: it lists {}, which is not there", series.display(), missing.display());
+    /// Reads the project's folder and what a configuration changes.
+    fn read(folder: &Path, changes: &KernelChanges) -> Result<Self> {
+        let mut patches = series(&folder.join("patches"))?;
+        if let Some(more) = &changes.patches {
+            let listed =
+                series(&more.value).map_err(|error| more.mistake(format!("kernel.patches: {error:#}")))?;
+            for patch in listed {
+                // patch(1) is run in another folder.
+                patches.push(
+                    std::path::absolute(&patch).with_context(|| format!("resolving {}", patch.display()))?,
+                );
+            }
         }
-        Ok(Self { fragments: kconfig::Fragments::read(folder)?, patches })
+        let mut fragments = kconfig::Fragments::read(folder)?;
+        let mut texts = Vec::new();
+        for file in &changes.fragments {
+            let text = fs::read_to_string(&file.value).map_err(|error| {
+                file.mistake(format!("kernel.fragments: reading {}: {error}", file.value.display()))
+            })?;
+            texts.push((file.value.clone(), text));
+        }
+        if !changes.modules.is_empty() {
+            let lines = changes.modules.iter().map(|module| format!("{}=m\n", module.value));
+            texts.push((PathBuf::from("kernel.modules"), lines.collect()));
+        }
+        fragments.override_by(texts)?;
+        Ok(Self { fragments, patches })
     }
+}
+
+/// Returns the patches of a folder in the order of its file `series`, as quilt has it.
+fn series(folder: &Path) -> Result<Vec<PathBuf>> {
+    let series = folder.join("series");
+    let text = fs::read_to_string(&series).with_context(|| format!("reading {}", series.display()))?;
+    let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let patches: Vec<_> = names.map(|name| folder.join(name)).collect();
+    if let Some(missing) = patches.iter().find(|path| !path.is_file()) {
+        bail!("reading {}: it lists {}, which is not there", series.display(), missing.display());
+    }
+    Ok(patches)
+}
+
+/// Checks what a configuration changes in the kernel, as far as that takes no source.
+///
+/// # Errors
+/// When a file is missing, or an option is set twice.
+pub fn check(project: &Project, changes: &KernelChanges) -> Result<()> {
+    Recipe::read(&project.root().join("kernel-config"), changes).map(drop)
 }
 
 /// Returns the kernel, compiling it unless one of the same source, recipe and tools is in the cache.
@@ -77,14 +119,15 @@ impl Recipe {
 pub fn build(
     project: &Project,
     tools: &ToolsTree,
-    source: (&LockedPackage, &Path),
+    source: &SourceArchive,
+    changes: &KernelChanges,
     epoch: u64,
     ui: Progress,
 ) -> Result<Kernel> {
     let recipe_folder = project.root().join("kernel-config");
-    let recipe = Recipe::read(&recipe_folder)?;
+    let recipe = Recipe::read(&recipe_folder, changes)?;
     let mut key = KeyBuilder::new("kernel", REVISION)
-        .text(&source.0.sha256)
+        .text(source.sha256())
         .text(&tools.key())
         .text(&epoch.to_string())
         .text(&recipe.fragments.concatenated());
@@ -97,7 +140,8 @@ pub fn build(
             step::remove(&log)?;
             let bar = ui.spinner("building the kernel");
             let work = Work { tools, folder: part.join("work"), log, epoch, bar };
-            work.unpack(source)?;
+            work.bar.detail("unpacking the source");
+            source.unpack(&work.folder)?;
             work.patch(&recipe.patches)?;
             work.configure(&recipe.fragments)?;
             work.compile(part)?;
@@ -116,34 +160,6 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn unpack(&self, (package, file): (&LockedPackage, &Path)) -> Result<()> {
-        self.bar.detail("unpacking the source");
-        package.verify(file)?;
-        let is_source = |path: &Path| {
-            path.to_string_lossy().ends_with(".tar.xz") && path.to_string_lossy().contains("linux-source")
-        };
-        deb::read_file(file, is_source, |stream| {
-            let xz = liblzma::read::XzDecoder::new(stream);
-            let mut archive = tar::Archive::new(xz);
-            archive.set_preserve_mtime(true);
-            for entry in archive.entries().context("reading the source archive")? {
-                let mut entry = entry.context("reading the source archive")?;
-                // All paths begin with linux-source-VERSION/.
-                let path: PathBuf =
-                    entry.path().context("reading the source archive")?.components().skip(1).collect();
-                if path.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
-                    let target = self.folder.join(path);
-                    if let Some(parent) = target.parent() {
-                        fs::create_dir_all(parent)
-                            .with_context(|| format!("creating {}", parent.display()))?;
-                    }
-                    entry.unpack(&target).with_context(|| format!("unpacking {}", target.display()))?;
-                }
-            }
-            Ok(())
-        })
-    }
-
     fn patch(&self, patches: &[PathBuf]) -> Result<()> {
         for patch in patches {
             self.bar.detail("patching");

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::step;
+
 /// File that marks the top of a checkout and pins every package.
 const LOCK_FILE: &str = "boot2docker.lock";
 
@@ -14,6 +16,7 @@ const LOCK_FILE: &str = "boot2docker.lock";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
     root: PathBuf,
+    lock: PathBuf,
     target: PathBuf,
     cache: PathBuf,
 }
@@ -30,7 +33,12 @@ impl Project {
             here.ancestors().chain([built_from]).find(|folder| is_checkout(folder)).with_context(|| {
                 format!("finding the boot2docker sources: {} is in no checkout", here.display())
             })?;
-        Ok(Self { root: root.to_path_buf(), target: root.join("target"), cache: user_cache()? })
+        Ok(Self {
+            root: root.to_path_buf(),
+            lock: root.join(LOCK_FILE),
+            target: root.join("target"),
+            cache: user_cache()?,
+        })
     }
 
     /// Returns the top folder of the checkout.
@@ -60,7 +68,19 @@ impl Project {
     /// Returns the path of the package lock.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {
-        self.root.join(LOCK_FILE)
+        self.lock.clone()
+    }
+
+    /// Returns the checkout with the package lock in another file, which begins as a copy of the checkout's own.
+    ///
+    /// # Errors
+    /// When it does not exist and cannot be made.
+    pub fn with_lock_file(self, lock: PathBuf) -> Result<Self> {
+        if !lock.exists() {
+            let text = fs::read(&self.lock).with_context(|| format!("reading {}", self.lock.display()))?;
+            step::write_atomically(&lock, &text)?;
+        }
+        Ok(Self { lock, ..self })
     }
 
     /// Creates and returns a folder below the cache.

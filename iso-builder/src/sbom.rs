@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
 use crate::iso::publish_sum;
+use crate::kernel::SourceArchive;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::project::Project;
@@ -50,8 +51,8 @@ pub struct Inputs<'a> {
     pub recipe: &'a Recipe,
     /// The packages of the image, and where they are.
     pub packages: &'a [(&'a LockedPackage, PathBuf)],
-    /// The package with the kernel's source.
-    pub kernel_source: &'a LockedPackage,
+    /// The kernel's source.
+    pub kernel_source: &'a SourceArchive,
     /// The kernel's version, as `uname -r` prints it.
     pub kernel_release: &'a str,
     /// The engine's version.
@@ -97,7 +98,7 @@ impl Inputs<'_> {
         let mut key = KeyBuilder::new("sbom", REVISION)
             .text(&self.config.epoch.to_string())
             .text(&self.recipe.to_key())
-            .text(&self.kernel_source.sha256)
+            .text(self.kernel_source.sha256())
             .text(self.kernel_release)
             .text(self.version)
             .tree(&self.project.root().join("Cargo.lock"))?
@@ -143,7 +144,14 @@ impl Inputs<'_> {
             purpose: Some("OPERATING-SYSTEM".into()),
             ..Package::new("SPDXRef-boot2docker", "boot2docker", self.version)
         };
-        let source = debian::package(self.kernel_source);
+        let source = match self.kernel_source {
+            SourceArchive::Package(package, _) => debian::package(package),
+            SourceArchive::File { sha256, .. } => Package {
+                checksums: spdx::sha256(sha256),
+                comment: Some("an archive that the configuration of this build names".into()),
+                ..Package::new("SPDXRef-kernel-source", "linux", self.kernel_release)
+            },
+        };
         let kernel = Package {
             licence_declared: "GPL-2.0-only WITH Linux-syscall-note".into(),
             comment: Some("with the patches and the configuration of kernel-config/".into()),

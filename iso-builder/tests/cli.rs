@@ -64,9 +64,9 @@ impl Checkout {
 #[test]
 fn an_unknown_key_is_named_with_file_line_and_the_allowed_keys() {
     let checkout = Checkout::new();
-    fs::write(checkout.path("my.toml"), "[kernel]\nsource = \"x\"\n").unwrap();
+    fs::write(checkout.path("my.toml"), "[tools]\nsource = \"x\"\n").unwrap();
     let line = checkout.refuse(&["--config", "my.toml"]);
-    assert_eq!(line, "iso-builder: my.toml:2: unknown field `source`, expected `package`");
+    assert_eq!(line, "iso-builder: my.toml:2: unknown field `source`, expected `packages`");
 }
 
 #[test]
@@ -172,4 +172,48 @@ fn a_patch_that_does_not_apply_is_named_and_no_kernel_is_left() {
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains("applying the patch ") && words.contains("0001-bad.patch"), "{words}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "a kernel was named");
+}
+
+#[test]
+fn a_kernel_configuration_that_cannot_be_is_refused_before_any_work() {
+    let checkout = Checkout::new().with_folder("kernel-config").with_folder("kernel-config/fragments");
+    let checkout = checkout.with_folder("kernel-config/patches");
+    let cases = [
+        (
+            "fragments = [\"none.config\"]",
+            "my.toml:2: kernel.fragments: reading none.config: No such file or directory (os error 2)",
+        ),
+        (
+            "patches = \"none\"",
+            "my.toml:2: kernel.patches: reading none/series: No such file or directory (os error 2)",
+        ),
+        ("modules = [\"A B\"]", "my.toml:2: \"A B\" is no option; allowed is CONFIG_X or X"),
+        ("modules = [\"A\", \"A\"]", "kernel.modules:2: CONFIG_A is set in kernel.modules:1 already"),
+        (
+            "source = { path = \"x\", sha256 = \"0\" }",
+            "my.toml:2: sha256 is \"0\"; allowed are 64 hexadecimal digits, as sha256sum prints them",
+        ),
+    ];
+    for (text, expected) in cases {
+        fs::write(checkout.path("my.toml"), format!("[kernel]\n{text}\n")).unwrap();
+        assert_eq!(checkout.refuse(&["--config", "my.toml"]), format!("iso-builder: {expected}"), "{text}");
+    }
+}
+
+#[test]
+fn customizing_says_what_it_lacks_and_writes_nothing() {
+    let checkout = Checkout::new();
+    fs::write(checkout.path("my.toml"), "[login]\npassword-login = false\n").unwrap();
+    fs::write(checkout.path("empty.toml"), "[login]\n").unwrap();
+    fs::write(checkout.path("in.iso"), "no ISO").unwrap();
+    let cases: [(&[&str], &str); 3] = [
+        (&[], "customizing needs --config FILE, which says what to bake in"),
+        (&["--config", "empty.toml"], "reading empty.toml: it bakes nothing in"),
+        (&["--config", "my.toml"], "reading 6 bytes at 32768 of in.iso: failed to fill whole buffer"),
+    ];
+    for (arguments, expected) in cases {
+        let arguments = [&["customize", "in.iso", "-o", "out.iso"], arguments].concat();
+        assert_eq!(checkout.refuse(&arguments), format!("iso-builder: {expected}"));
+    }
+    assert!(!checkout.path("out.iso").exists());
 }
