@@ -33,6 +33,9 @@ const MBR_LINUX: u8 = 0x83;
 /// Cylinder, head and sector of what lies beyond their range.
 const MBR_FAR: [u8; 3] = [0xfe, 0xff, 0xff];
 
+/// Begin of a GPT's header. Source: UEFI 2.10 s5.3.2.
+const SIGNATURE: &[u8; 8] = b"EFI PART";
+
 /// Name of the partition in the GPT.
 const GPT_NAME: &str = "boot2docker-data";
 
@@ -49,8 +52,17 @@ pub(super) fn add_data(device: &mut File) -> Result<Data> {
     let data = data_of(disk_bytes);
     let (first, sectors) = (data.start_bytes / SECTOR_BYTES, data.length_bytes / SECTOR_BYTES);
     device.write_all_at(&mbr_entry(first, sectors)?, MBR_ENTRY).context("writing the MBR")?;
-    add_to_gpt(device, first, first + sectors - 1)?;
+    if has_gpt(device)? {
+        add_to_gpt(device, first, first + sectors - 1)?;
+    }
     Ok(data)
+}
+
+/// An ISO that UEFI cannot start has no GPT.
+fn has_gpt(device: &File) -> Result<bool> {
+    let mut head = [0; SIGNATURE.len()];
+    device.read_exact_at(&mut head, SECTOR_BYTES).context("reading the partition tables")?;
+    Ok(head == *SIGNATURE)
 }
 
 /// Returns the place of a data file system that an earlier `write --data` left.
@@ -74,7 +86,7 @@ pub(super) fn forget_old(device: &mut File, used: u64) -> Result<()> {
     let mut sector = [0; SECTOR_BYTES as usize];
     if last >= used {
         device.read_exact_at(&mut sector, last).context("reading the end of the disk")?;
-        if sector.starts_with(b"EFI PART") {
+        if sector.starts_with(SIGNATURE) {
             device.write_all_at(&[0; SECTOR_BYTES as usize], last).context("writing the end of the disk")?;
         }
     }
@@ -123,4 +135,21 @@ fn add_to_gpt<D: Read + Write + Seek + std::fmt::Debug>(device: D, first: u64, l
     );
     table.update_partitions(partitions).context("adding to the GPT")?;
     table.write().context("writing the GPT").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_a_gpt_gets_its_partition_in_the_mbr_alone() {
+        let mut device = tempfile::tempfile().unwrap();
+        device.set_len(1 << 30).unwrap();
+        let data = add_data(&mut device).unwrap();
+        assert_eq!(data, Data { start_bytes: 256 << 20, length_bytes: 767 << 20 });
+        let mut head = [0; 2 * SECTOR_BYTES as usize];
+        device.read_exact_at(&mut head, 0).unwrap();
+        assert_eq!(head[478..494], mbr_entry(524_288, 1_570_816).unwrap());
+        assert_eq!(head[512..], [0; 512]);
+    }
 }
