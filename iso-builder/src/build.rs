@@ -19,7 +19,7 @@ use crate::project::Project;
 use crate::sbom::{self, Bill};
 use crate::tools::ToolsTree;
 use crate::turn::{self, Turn};
-use crate::{guest, host, initrd, kernel, squashfs, step};
+use crate::{download, guest, host, initrd, kernel, squashfs, step};
 
 /// Raised when the code below changes how a custom layer gets into the initramfs.
 const CUSTOM_REVISION: u32 = 1;
@@ -107,11 +107,20 @@ impl Build {
 
     fn kernel_source(&self, packages: &Packages) -> Result<SourceArchive> {
         if let Some(source) = &self.config.kernel.source {
-            return SourceArchive::fetch(source, &self.project, self.offline, self.ui);
+            let file = download::fetch("kernel.source", source, &self.project, self.offline, self.ui)?;
+            return Ok(SourceArchive::File { file, sha256: source.sha256.clone() });
         }
         let sources = packages.files(PackageSet::Kernel);
         let (package, file) = sources.first().context("finding the kernel's source in the lock")?;
         Ok(SourceArchive::Package(Box::new((*package).clone()), file.clone()))
+    }
+
+    /// Returns the engine's version.
+    fn version(&self, packages: &Packages) -> Result<String> {
+        match &self.config.engine_archive {
+            Some(archive) => Ok(archive.version.clone()),
+            None => packages.engine_version(),
+        }
     }
 
     /// Compiles the guest programs and packs the layers; returns PID 1, the layers and the bill of materials.
@@ -126,7 +135,11 @@ impl Build {
     ) -> Result<(PathBuf, [Layer; 2], Bill)> {
         let Self { project, config, recipe, ui, .. } = self;
         let programs = guest::build(project, tools, config.epoch, self.offline, *ui)?;
-        let version = packages.engine_version()?;
+        let version = self.version(packages)?;
+        let engine = config.engine_archive.as_ref();
+        let engine =
+            engine.map(|it| download::fetch("engine.archive", &it.archive, project, self.offline, *ui));
+        let engine = engine.transpose()?;
         let recipe = &recipe.with_groups(&config.groups)?;
         let inputs = Inputs { project, tools, config, recipe, version: &version, ui: *ui };
         let mut files = packages.files(PackageSet::Engine);
@@ -143,7 +156,8 @@ impl Build {
             ui: *ui,
         };
         let bill = bill.bill(self.offline)?;
-        let layers = [inputs.base(&files, kernel)?, inputs.own(&programs, &bill.in_image())?];
+        let layers =
+            [inputs.base(&files, kernel, engine.as_deref())?, inputs.own(&programs, &bill.in_image())?];
         Ok((programs.join("init"), layers, bill))
     }
 
@@ -183,7 +197,7 @@ impl Build {
         let initrd = initrd::build(&self.project, &init, &layers, self.config.epoch)?;
         let initrd = self.customized(&tools, &layers, initrd)?;
         let Self { project, config, ui, .. } = self;
-        let version = packages.engine_version()?;
+        let version = self.version(&packages)?;
         let parts = Parts {
             project,
             tools: &tools,

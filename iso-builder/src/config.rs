@@ -3,6 +3,7 @@
 //! [`RawConfig`] is a file as written, every key optional; [`Config`] has a value for each that has a default.
 //! [`Custom`] is the part of it that can be baked into an ISO that exists.
 
+mod archive;
 mod custom;
 mod kernel;
 mod raw;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::de::DeTable;
 
+pub use archive::{Archive, ArchivePlace, EngineArchive};
 pub use custom::{Custom, FileEntry, Origin};
-pub use kernel::{KernelChanges, KernelSource, SourcePlace};
+pub use kernel::KernelChanges;
 
 use self::raw::RawConfig;
 use crate::document::{self, Located, Mistake, Source};
@@ -47,6 +49,8 @@ pub struct Config {
     pub engine_suites: Vec<String>,
     /// The engine's packages.
     pub engine_packages: Vec<String>,
+    /// Programs that take the place of the engine's packages.
+    pub engine_archive: Option<EngineArchive>,
     /// Package that holds the kernel's source.
     pub kernel_package: String,
     /// Changes to the kernel.
@@ -140,6 +144,7 @@ impl Config {
         let mut user: RawConfig = document::parse(path, text)?;
         let source = Source::new(path, text);
         let default: RawConfig = document::parse(Path::new("default.toml"), DEFAULT)?;
+        let engine = user.engine.archive.take().map(|raw| EngineArchive::check(raw, &source));
         let set = "default.toml sets every key";
         let config = Self {
             suite: user.packages.suite.take().or(default.packages.suite).expect(set),
@@ -150,6 +155,7 @@ impl Config {
                 .expect(set),
             engine_suites: user.engine.suites.take().or(default.engine.suites).expect(set),
             engine_packages: user.engine.packages.take().or(default.engine.packages).expect(set),
+            engine_archive: engine.transpose()?,
             kernel_package: user.kernel.package.take().or(default.kernel.package).expect(set),
             tools_packages: user.tools.packages.take().or(default.tools.packages).expect(set),
             groups: user.image.groups.take().or(default.image.groups).expect(set),

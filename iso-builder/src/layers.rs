@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
 use crate::tree::{GuestPath, Node, Tree};
-use crate::{guest, run, step};
+use crate::{engine, guest, run, step};
 
 /// Raised when the code below changes the result.
 const REVISION: u32 = 1;
@@ -83,19 +83,31 @@ impl Inputs<'_> {
             .text(&self.recipe.to_key())
     }
 
-    /// Packs everything that comes from packages, and the kernel's modules.
+    /// Packs everything that comes from packages, and the kernel's modules. The programs of the archive `engine` take
+    /// the place of the engine's packages.
     ///
     /// # Errors
     /// When a file, library or symbol version is missing, or packing fails.
-    pub fn base(&self, packages: &[(&LockedPackage, PathBuf)], kernel: &Kernel) -> Result<Layer> {
+    pub fn base(
+        &self,
+        packages: &[(&LockedPackage, PathBuf)],
+        kernel: &Kernel,
+        engine: Option<&Path>,
+    ) -> Result<Layer> {
         let level = self.config.compression_level;
         let mut key = self.key("base", level).text(&kernel.key());
         for (package, _) in packages {
             key = key.text(&package.sha256);
         }
+        if let Some(archive) = &self.config.engine_archive {
+            key = key.text("engine").text(&archive.archive.sha256);
+        }
         let folder =
             step::latest(&self.project.target_folder("layers")?.join("base"), &key.finish(), |part| {
                 let mut tree = self.recipe.select(packages, self.ui)?;
+                if let Some(archive) = engine {
+                    engine::replace(&mut tree, archive)?;
+                }
                 self.recipe.add_folders_and_links(&mut tree);
                 self.add_busybox_applets(&mut tree)?;
                 add_folder(&mut tree, &kernel.modules().join("lib"), Path::new("/usr/lib"), &|_, bytes| {

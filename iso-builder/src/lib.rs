@@ -14,6 +14,8 @@ pub mod customize;
 pub mod deb;
 pub mod digest;
 pub mod document;
+pub mod download;
+pub mod engine;
 pub mod enter;
 pub mod guest;
 pub mod host;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::config::Config;
+use crate::config::{Config, EngineArchive};
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
 use crate::iso::publish_sum;
@@ -21,7 +21,7 @@ use crate::kernel::SourceArchive;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::{guest, step};
+use crate::{engine, guest, step};
 use debian::Binary;
 use spdx::{Document, Package, Reference, Relationship};
 
@@ -99,6 +99,7 @@ impl Inputs<'_> {
             .text(&self.config.epoch.to_string())
             .text(&self.recipe.to_key())
             .text(self.kernel_source.sha256())
+            .text(self.config.engine_archive.as_ref().map_or("", |engine| &engine.archive.sha256))
             .text(self.kernel_release)
             .text(self.version)
             .tree(&self.project.root().join("Cargo.lock"))?
@@ -121,7 +122,10 @@ impl Inputs<'_> {
 
     fn write(&self, part: &Path, offline: bool) -> Result<()> {
         let used = self.recipe.packages_used(self.packages, self.ui)?;
-        let used: Vec<_> = self.packages.iter().filter(|(package, _)| used.contains(&package.name)).collect();
+        let is_replaced =
+            |name: &str| self.config.engine_archive.is_some() && engine::REPLACED.contains(&name);
+        let is_used = |name: &String| used.contains(name) && !is_replaced(name);
+        let used: Vec<_> = self.packages.iter().filter(|(package, _)| is_used(&package.name)).collect();
         let binaries =
             used.iter().map(|(package, file)| debian::read(package, file)).collect::<Result<Vec<_>>>()?;
         let graph = crates::read(self.project, offline)?;
@@ -163,6 +167,15 @@ impl Inputs<'_> {
             Relationship::new(&kernel.id, "GENERATED_FROM", &source.id),
         ];
         let mut packages = vec![system.clone(), kernel, source];
+        if let Some(EngineArchive { archive, version }) = &self.config.engine_archive {
+            let engine = Package {
+                checksums: spdx::sha256(&archive.sha256),
+                comment: Some("an archive that the configuration of this build names".into()),
+                ..Package::new("SPDXRef-engine", "docker", version)
+            };
+            relations.push(Relationship::new(&system.id, "CONTAINS", &engine.id));
+            packages.push(engine);
+        }
         let mut sources = BTreeSet::new();
         for binary in binaries {
             relations.push(Relationship::new(&system.id, "CONTAINS", &binary.package.id));

@@ -56,6 +56,8 @@ fn every_key_is_documented_and_nothing_else_is() {
         known.insert(name, keys(&head).into_iter().collect());
     }
     known.insert("kernel.source".to_owned(), keys("[kernel.source]\nsha256 = \"\"").into_iter().collect());
+    let engine = "[engine.archive]\nsha256 = \"\"\nversion = \"\"";
+    known.insert("engine.archive".to_owned(), keys(engine).into_iter().collect());
     assert_eq!(documented(), known);
 }
 

@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::raw::{RawKernel, RawSource};
+use super::archive::Archive;
+use super::raw::RawKernel;
 use crate::document::{Located, Mistake, Source};
-
-/// Digits of a SHA-256.
-const DIGEST_DIGITS: usize = 64;
 
 /// Changes to the kernel of `kernel-config/`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,25 +16,7 @@ pub struct KernelChanges {
     /// Folder of patches with a file `series`, applied after the project's.
     pub patches: Option<Located<PathBuf>>,
     /// The source, in place of the package.
-    pub source: Option<KernelSource>,
-}
-
-/// A kernel's source archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KernelSource {
-    /// Where it is.
-    pub from: Located<SourcePlace>,
-    /// Its digest, in small letters.
-    pub sha256: String,
-}
-
-/// Where a source archive is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourcePlace {
-    /// On the network.
-    Url(String),
-    /// On the host.
-    File(PathBuf),
+    pub source: Option<Archive>,
 }
 
 impl KernelChanges {
@@ -51,39 +31,15 @@ impl KernelChanges {
             }
             Ok(name.with(format!("CONFIG_{symbol}")))
         });
+        let archive = raw
+            .source
+            .take()
+            .map(|raw| Archive::check("kernel.source", (raw.url, raw.path), raw.sha256, source));
         Ok(Self {
             modules: modules.collect::<Result<_, Mistake>>()?,
             fragments: fragments.into_iter().map(|file| source.locate_path(file)).collect(),
             patches: raw.patches.take().map(|folder| source.locate_path(folder)),
-            source: raw.source.take().map(|archive| check_source(archive, source)).transpose()?,
+            source: archive.transpose()?,
         })
     }
-}
-
-fn check_source(raw: RawSource, source: &Source<'_>) -> Result<KernelSource, Mistake> {
-    let sha256 = source.locate(raw.sha256);
-    let digest = sha256.value.to_ascii_lowercase();
-    if digest.len() != DIGEST_DIGITS || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(sha256.mistake(format!(
-            "sha256 is {:?}; allowed are {DIGEST_DIGITS} hexadecimal digits, as sha256sum prints them",
-            sha256.value
-        )));
-    }
-    let from = match (raw.url, raw.path) {
-        (Some(url), None) => {
-            let url = source.locate(url);
-            if !["http://", "https://"].iter().any(|scheme| url.value.starts_with(scheme)) {
-                let message =
-                    format!("url is {:?}; allowed is one that begins with https:// or http://", url.value);
-                return Err(url.mistake(message));
-            }
-            url.with(SourcePlace::Url(url.value.clone()))
-        }
-        (None, Some(path)) => {
-            let path = source.locate_path(path);
-            path.with(SourcePlace::File(path.value.clone()))
-        }
-        _ => return Err(sha256.mistake("kernel.source has either `url` or `path`")),
-    };
-    Ok(KernelSource { from, sha256: digest })
 }

@@ -39,6 +39,16 @@ pub(super) struct RawPackages {
 pub(super) struct RawEngine {
     pub(super) suites: Option<Vec<String>>,
     pub(super) packages: Option<Vec<String>>,
+    pub(super) archive: Option<RawEngineArchive>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawEngineArchive {
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) path: Option<Spanned<PathBuf>>,
+    pub(super) sha256: Spanned<String>,
+    pub(super) version: Spanned<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
