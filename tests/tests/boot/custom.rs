@@ -63,7 +63,11 @@ const OVERRIDDEN: &[Row] = &[
     ("name", "hostname", "mine\n"),
     ("address", "ip -4 -o addr show dev eth1 | tr -s ' ' | cut -d ' ' -f 4", "192.168.99.60/24\n"),
     ("environment", "echo $HTTP_PROXY", "http://mine:1\n"),
-    ("labels add up", "docker info -f '{{.Labels}}'", "[fleet=blue mine=too]\n"),
+    (
+        "labels add up, in no order",
+        "docker info -f '{{range .Labels}}{{println .}}{{end}}' | grep . | sort",
+        "fleet=blue\nmine=too\n",
+    ),
     (
         "configuration file",
         "docker info -f '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'",

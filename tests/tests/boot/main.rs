@@ -6,6 +6,7 @@
 mod boot2docker_cli;
 mod boot_media;
 mod custom;
+mod custom_build;
 mod data_disk;
 mod disk_kinds;
 mod disk_troubles;
