@@ -1,4 +1,5 @@
-//! Brings an `sshd_config` that an older release left on the data disk up to what this sshd needs. Pure.
+//! Decides between the `sshd_config` of the image and that on the data disk, and brings one that an older release left
+//! there up to what this sshd needs. Pure.
 
 /// Where a configuration without HostKey lines would not look: this sshd was built for `/etc/ssh`.
 const HOST_KEYS: &str = "/usr/local/etc/ssh/ssh_host_ed25519_key
@@ -20,6 +21,31 @@ const ALIASES: &[(&str, &str)] = &[("PubkeyAcceptedKeyTypes", "PubkeyAcceptedAlg
 /// The one external sftp server there is; older releases had it elsewhere.
 const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
 const HEADING: &str = "# Added by boot2docker because the lines below did not say:";
+
+/// Whose configuration sshd gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The image's, which is stored from now on.
+    Image,
+    /// The stored one.
+    Stored {
+        /// The image has another one than the image before it, which somebody has to be told.
+        is_image_new: bool,
+    },
+}
+
+/// Returns whose configuration sshd gets: that on the data disk, once somebody has changed it.
+///
+/// `former` is what the image had that `stored` comes from or was last compared with; a disk of a release that did not keep
+/// it has None, and then whoever wrote `stored` may have meant it.
+pub fn choose(image: &[u8], stored: Option<&[u8]>, former: Option<&[u8]>) -> Choice {
+    match stored {
+        None => Choice::Image,
+        Some(stored) if stored == image || former == Some(image) => Choice::Stored { is_image_new: false },
+        Some(stored) if former == Some(stored) => Choice::Image,
+        Some(_) => Choice::Stored { is_image_new: true },
+    }
+}
 
 /// Returns the configuration with what is missing put before it, or None if nothing is missing.
 ///
@@ -69,6 +95,32 @@ mod tests {
     #[test]
     fn our_own_configuration_is_complete() {
         assert_eq!(complete(OURS), None);
+    }
+
+    /// Name, stored configuration, the former image's, whose is used.
+    type Row = (&'static str, Option<&'static str>, Option<&'static str>, Choice);
+
+    #[test]
+    fn only_a_changed_configuration_outlives_its_image() {
+        let stored = |is_image_new| Choice::Stored { is_image_new };
+        let rows: [Row; 9] = [
+            ("first boot", None, None, Choice::Image),
+            ("lost", None, Some("new"), Choice::Image),
+            ("same image", Some("new"), Some("new"), stored(false)),
+            ("same image, changed by somebody", Some("mine"), Some("new"), stored(false)),
+            ("new image, never changed", Some("old"), Some("old"), Choice::Image),
+            ("new image, changed by somebody", Some("mine"), Some("old"), stored(true)),
+            ("of a release that remembers nothing", Some("old"), None, stored(true)),
+            ("brought up to date by hand", Some("new"), Some("old"), stored(false)),
+            ("nothing remembered, but the same", Some("new"), None, stored(false)),
+        ];
+        for (name, kept, former, expected) in rows {
+            assert_eq!(
+                choose(b"new", kept.map(str::as_bytes), former.map(str::as_bytes)),
+                expected,
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::keys;
 pub const IMAGE_CONFIG: &str = "/run/boot2docker/sshd_config.image";
 /// Name of the configuration in [`SSH_DIR`] and [`SSH_STATE_DIR`].
 pub const CONFIG: &str = "sshd_config";
+/// The image's configuration beside [`CONFIG`] in [`SSH_STATE_DIR`]: for people to compare, and for the next image to tell
+/// whether somebody has changed the stored one.
+pub const CONFIG_OF_IMAGE: &str = "sshd_config.image";
 /// Keys for user docker that an administrator put on the data disk.
 pub const EXTRA_KEYS: &str = "/var/lib/boot2docker/authorized_keys";
 /// Keys of user docker, below the home.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use b2d_sys::contract::{DOCKER_HOME, DOCKER_UID, PATH, SSH_DIR, SSH_STATE_DIR, STAFF_GID, USERDATA};
 
-use crate::config;
-use crate::facts::{CONFIG, Facts, HOME_KEYS, IMAGE_CONFIG, SshFile};
+use crate::config::{self, Choice};
+use crate::facts::{CONFIG, CONFIG_OF_IMAGE, Facts, HOME_KEYS, IMAGE_CONFIG, SshFile};
 use crate::keys;
 use crate::userdata::{self, Userdata};
 
@@ -109,7 +109,7 @@ pub fn plan(facts: &Facts) -> Plan {
     // Nothing of the user's waits for host keys and sshd, which may hang on a busy disk.
     let groups = vec![
         Group { name: "home", steps: home(facts, &mut notes) },
-        Group { name: "configuration", steps: store(facts) },
+        Group { name: "configuration", steps: store(facts, &mut notes) },
         Group { name: "host keys", steps: make_keys(facts, &[KeyKind::Ed25519, KeyKind::Ecdsa]) },
         Group { name: "sshd", steps: vec![Step::Dir(PRIVSEP_DIR.into(), 0o755), check_config(facts)] },
     ];
@@ -122,8 +122,8 @@ pub fn plan_slow_keys(facts: &Facts) -> Plan {
     Plan { notes: Vec::new(), groups }
 }
 
-/// On the first boot the image's files become the persistent ones; later only a lost configuration is replaced.
-fn store(facts: &Facts) -> Vec<Step> {
+/// On the first boot the image's files become the persistent ones; later only its configuration may follow.
+fn store(facts: &Facts, notes: &mut Vec<String>) -> Vec<Step> {
     let store = Path::new(SSH_STATE_DIR);
     let write = |file: &SshFile| Step::Write {
         path: store.join(&file.name),
@@ -131,24 +131,50 @@ fn store(facts: &Facts) -> Vec<Step> {
         content: file.content.clone(),
     };
     let mut steps = Vec::new();
-    if let Some(content) = content_of(&facts.image_files, CONFIG) {
-        steps.push(Step::Write { path: IMAGE_CONFIG.into(), mode: 0o644, content: content.to_vec() });
+    if let Some(content) = image_config(facts) {
+        steps.push(Step::Write { path: IMAGE_CONFIG.into(), mode: 0o644, content });
     }
     steps.push(Step::Dir(store.into(), 0o755));
-    let stored = facts.stored_files.as_deref();
-    let is_moved = |file: &&SshFile| match stored {
-        None => true,
-        Some(stored) => file.name == CONFIG && content_of(stored, CONFIG).is_none(),
-    };
+    let is_moved = |file: &&SshFile| facts.stored_files.is_none() && file.name != CONFIG;
     steps.extend(facts.image_files.iter().filter(is_moved).map(write));
-    let stored_config = stored.and_then(|stored| content_of(stored, CONFIG));
-    if let Some(completed) =
-        stored_config.and_then(|config| config::complete(&String::from_utf8_lossy(config)))
-    {
-        steps.push(Step::Write { path: store.join(CONFIG), mode: 0o644, content: completed.into_bytes() });
-    }
+    steps.extend(store_config(facts, notes));
     steps.push(Step::ReplaceByLink(store.into(), SSH_DIR.into()));
     steps
+}
+
+/// Stores the image's configuration where it is to be used, and in any case beside the one that is.
+fn store_config(facts: &Facts, notes: &mut Vec<String>) -> Vec<Step> {
+    let write = |name: &str, content| Step::Write {
+        path: Path::new(SSH_STATE_DIR).join(name),
+        mode: mode_of(name),
+        content,
+    };
+    let stored_files = facts.stored_files.as_deref().unwrap_or_default();
+    let stored = content_of(stored_files, CONFIG);
+    let completed = stored.and_then(completed).map(|content| write(CONFIG, content));
+    let Some(image) = image_config(facts) else { return Vec::from_iter(completed) };
+    let former = content_of(stored_files, CONFIG_OF_IMAGE);
+    let choice = config::choose(&image, stored, former);
+    if choice == (Choice::Stored { is_image_new: true }) {
+        notes.push(format!(
+            "{SSH_STATE_DIR}/{CONFIG} was changed and stays; this image's is {CONFIG_OF_IMAGE} beside it"
+        ));
+    }
+    let used = if choice == Choice::Image { Some(write(CONFIG, image.clone())) } else { completed };
+    // Last: a power cut before this line leaves a configuration that is known to be the image's.
+    let beside = (former != Some(image.as_slice())).then(|| write(CONFIG_OF_IMAGE, image));
+    used.into_iter().chain(beside).collect()
+}
+
+/// Returns the image's configuration with all that this sshd needs; custom images may have a short one.
+fn image_config(facts: &Facts) -> Option<Vec<u8>> {
+    let content = content_of(&facts.image_files, CONFIG)?;
+    Some(completed(content).unwrap_or_else(|| content.to_vec()))
+}
+
+/// Returns what was missing and the configuration, or None if nothing was missing.
+fn completed(config: &[u8]) -> Option<Vec<u8>> {
+    config::complete(&String::from_utf8_lossy(config)).map(String::into_bytes)
 }
 
 fn mode_of(name: &str) -> u32 {
@@ -173,8 +199,7 @@ fn check_config(facts: &Facts) -> Step {
     let stored = facts.stored_files.as_deref().unwrap_or_default();
     let is_free = |number: &u32| !stored.iter().any(|file| file.name == format!("{REJECTED}{number}"));
     let number = (1..).find(is_free).unwrap_or(1);
-    let fallback =
-        content_of(&facts.image_files, CONFIG).map(<[u8]>::to_vec).or_else(|| facts.kept_config.clone());
+    let fallback = image_config(facts).or_else(|| facts.kept_config.clone());
     Step::CheckConfig { rejected: Path::new(SSH_DIR).join(format!("{REJECTED}{number}")), fallback }
 }
 

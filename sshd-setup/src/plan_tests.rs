@@ -34,7 +34,7 @@ fn first_boot_moves_the_directory_and_makes_keys() {
 #[test]
 fn later_boot_only_links() {
     let stored_files = ["ecdsa", "ed25519"].map(|kind| file(&format!("ssh_host_{kind}_key"), "key"));
-    let stored_files = Some([stored_files.to_vec(), image()].concat());
+    let stored_files = Some([stored_files.to_vec(), image(), vec![file(CONFIG_OF_IMAGE, COMPLETE)]].concat());
     assert_golden("later-boot", &plan(&Facts { image_files: image(), stored_files, ..Facts::default() }));
 }
 
@@ -74,6 +74,51 @@ fn lost_configuration_is_replaced_and_an_old_one_completed() {
     let old = "Port 22\n";
     let completed = config::complete(old).unwrap();
     assert!(with(file(CONFIG, old)).contains(&write(completed.as_bytes())));
+}
+
+#[test]
+fn changed_configuration_stays_and_the_images_is_put_beside_it() {
+    let write = |name: &str, content: &str| Step::Write {
+        path: Path::new("/var/lib/boot2docker/ssh").join(name),
+        mode: 0o644,
+        content: content.as_bytes().to_vec(),
+    };
+    let mine = COMPLETE.replace("PasswordAuthentication yes", "PasswordAuthentication no");
+    let old = COMPLETE.replace("LoginGraceTime 60", "LoginGraceTime 90");
+    let beside = || write(CONFIG_OF_IMAGE, COMPLETE);
+    let told = "/var/lib/boot2docker/ssh/sshd_config was changed and stays; this image's is sshd_config.image beside it";
+    let rows = [
+        ("same image", COMPLETE, Some(COMPLETE), vec![], None),
+        ("changed", &mine, Some(COMPLETE), vec![], None),
+        ("another image", &old, Some(&*old), vec![write(CONFIG, COMPLETE), beside()], None),
+        ("changed, another image", &mine, Some(&*old), vec![beside()], Some(told)),
+        ("from before it was kept", &old, None, vec![beside()], Some(told)),
+    ];
+    for (name, stored, former, expected, note) in rows {
+        let former = former.map(|former| file(CONFIG_OF_IMAGE, former));
+        let stored_files = Some([file(CONFIG, stored)].into_iter().chain(former).collect());
+        let plan = plan(&Facts { image_files: image(), stored_files, ..Facts::default() });
+        let steps = group(&plan, "configuration").iter();
+        let in_store: Vec<Step> = steps
+            .filter(|step| matches!(step, Step::Write { path, .. } if path.starts_with("/var/lib")))
+            .cloned()
+            .collect();
+        assert_eq!(in_store, expected, "{name}");
+        assert_eq!(plan.notes, Vec::from_iter(note), "{name}");
+    }
+}
+
+#[test]
+fn short_configuration_of_a_custom_image_is_completed_before_its_first_use() {
+    let short = "PasswordAuthentication no\n";
+    let facts = Facts { image_files: vec![file(CONFIG, short)], ..Facts::default() };
+    let plan = plan(&facts);
+    let completed = config::complete(short).unwrap().into_bytes();
+    let written: Vec<&[u8]> = group(&plan, "configuration")
+        .iter()
+        .filter_map(|step| if let Step::Write { content, .. } = step { Some(&**content) } else { None })
+        .collect();
+    assert_eq!(written, [&*completed; 3], "for this boot, in use, and for comparison");
 }
 
 #[test]
