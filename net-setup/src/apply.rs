@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ use crate::model::Action;
 
 /// `ip` and `chronyc` answer at once, unless they hang or the host is busy: 10 s were seen for `ip`.
 const LIMIT_SECONDS: u64 = 60;
+const ARPING: &str = "/usr/sbin/arping";
 const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
 /// What DHCP clients did; boot2docker 17.12 had it here.
@@ -27,7 +29,11 @@ const DHCP_LOG: &str = "/var/log/udhcp.log";
 pub fn apply(actions: &[Action]) -> Result<()> {
     let mut first = Ok(());
     for action in actions {
-        if let Err(error) = carry_out(action) {
+        if let Action::UnlessTaken { interface, address, otherwise } = action {
+            if is_taken(interface, *address) {
+                return first.and(apply(otherwise));
+            }
+        } else if let Err(error) = carry_out(action) {
             log::error!("{error:#}");
             first = first.and(Err(error));
         }
@@ -37,6 +43,7 @@ pub fn apply(actions: &[Action]) -> Result<()> {
 
 fn carry_out(action: &Action) -> Result<()> {
     match action {
+        Action::UnlessTaken { .. } => Ok(()),
         Action::Run { argv, may_fail } => run(argv, *may_fail),
         Action::Detach { argv } => detach(argv),
         Action::Become { argv } => {
@@ -66,6 +73,20 @@ fn run(argv: &[String], may_fail: bool) -> Result<()> {
         outcome => drop(outcome?),
     }
     Ok(())
+}
+
+/// Tells whether another machine on the wire answers for an address. A wire that cannot be asked keeps nobody from his
+/// address. Source: RFC 5227, section 2.1.1; busybox `networking/arping.c`: 1 means that somebody answered.
+fn is_taken(interface: &str, address: Ipv4Addr) -> bool {
+    let ask = Cmd::new(ARPING).args(["-D", "-q", "-c", "1", "-w", "1", "-I", interface]);
+    match ask.arg(address.to_string()).run(Deadline::secs(LIMIT_SECONDS)) {
+        Ok(_) => false,
+        Err(error) if error.exit_code() == Some(1) => true,
+        Err(error) => {
+            log::info!("{error}; {address} is set without having asked for it");
+            false
+        }
+    }
 }
 
 /// Nobody waits for the program: PID 1 takes note of its end.

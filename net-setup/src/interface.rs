@@ -1,5 +1,6 @@
 //! Decides how an interface gets its address: fixed by the user, or by DHCP. Pure.
 
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 
 use thiserror::Error;
@@ -40,23 +41,37 @@ pub enum FixedError {
     },
 }
 
-/// Returns what gives the interface its address. A fixed address that is not understood is said, and DHCP asked instead:
-/// a machine that can be reached can be repaired.
+/// Returns what gives the interface its address. A fixed address that is not understood, or that another machine has, is
+/// said, and DHCP asked instead: a machine that can be reached can be repaired.
 pub fn plan(interface: &str, facts: &InterfaceFacts, net: &NetFacts) -> Vec<Action> {
     let fixed = fixed(interface, facts).and_then(|told| match told {
-        Some(told) => plan::plan(Event::Bound, &told, net).map(Some).map_err(|error| FixedError::Address {
-            place: facts.in_file.as_ref().map_or("b2d.ip", |(place, _)| place).to_owned(),
-            address: format!("{:#}", anyhow::Error::from(error)),
-        }),
+        Some(told) => {
+            plan::plan(Event::Bound, &told, net).map(|actions| Some((told, actions))).map_err(|error| {
+                FixedError::Address {
+                    place: facts.in_file.as_ref().map_or("b2d.ip", |(place, _)| place).to_owned(),
+                    address: format!("{:#}", anyhow::Error::from(error)),
+                }
+            })
+        }
         None => Ok(None),
     });
+    let instead = |why: &dyn Display| {
+        let warning = Action::Warn { text: format!("{why}; asking DHCP instead") };
+        [vec![warning], dhcp(interface, facts)].concat()
+    };
     match fixed {
-        Ok(Some(actions)) => actions,
-        Ok(None) => dhcp(interface, facts),
-        Err(error) => {
-            let warning = Action::Warn { text: format!("{error}; asking DHCP instead") };
-            [vec![warning], dhcp(interface, facts)].concat()
+        Ok(Some((told, actions))) => {
+            let is_set = net.leases.get(interface).is_some_and(|lease| lease.get("ip") == told.get("ip"));
+            let address = told.get("ip").filter(|_| !is_set).and_then(|ip| ip.parse().ok());
+            let ask = address.map(|address| Action::UnlessTaken {
+                interface: interface.to_owned(),
+                address,
+                otherwise: instead(&format!("{interface}: another machine has the address {address}")),
+            });
+            ask.into_iter().chain(actions).collect()
         }
+        Ok(None) => dhcp(interface, facts),
+        Err(error) => instead(&error),
     }
 }
 
@@ -153,6 +168,9 @@ mod tests {
                     dns=192.168.99.1\r\ndns=\"1.1.1.1\"\r\nmtu=1400\r\n";
         let option = "eth1,192.168.99.50/24,gateway=192.168.99.1,dns=192.168.99.1,dns=1.1.1.1,mtu=1400";
         let expected = [
+            "unless 192.168.99.50 is taken on eth1; then warn: eth1: another machine has the address 192.168.99.50; \
+             asking DHCP instead, become /sbin/udhcpc -f -i eth1 -p /var/run/udhcpc.eth1.pid -s /usr/sbin/net-setup \
+             -x hostname:dev -O staticroutes -O search -O ntpsrv -O mtu -t 8 -T 1 -A 5 -a100, and no more",
             "run /sbin/ip link set dev eth1 mtu 1400",
             "run /sbin/ip -4 address replace 192.168.99.50/24 broadcast + dev eth1 metric 100",
             "run /sbin/ip -4 route replace default via 192.168.99.1 dev eth1 metric 100",
@@ -163,6 +181,18 @@ mod tests {
         ];
         assert_eq!(lines(&facts(&[], Some(file))), expected);
         assert_eq!(lines(&facts(&["eth0,10.0.0.1/8", option], Some("address=10.0.0.9/8"))), expected);
+    }
+
+    #[test]
+    fn an_address_that_is_set_already_is_not_asked_for_again() {
+        let rows = [("192.168.99.50", false), ("192.168.99.51", true)];
+        for (former, is_asked) in rows {
+            let lease =
+                Variables::from([("ip".to_owned(), former.to_owned()), ("mask".to_owned(), "24".to_owned())]);
+            let net = NetFacts { leases: [("eth1".to_owned(), lease)].into(), ..NetFacts::default() };
+            let actions = plan("eth1", &facts(&["eth1,192.168.99.50/24"], None), &net);
+            assert_eq!(matches!(actions[0], Action::UnlessTaken { .. }), is_asked, "{former}");
+        }
     }
 
     #[test]

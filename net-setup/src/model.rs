@@ -1,6 +1,7 @@
 //! What is to be done, as values that can be compared and printed.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// One thing to do.
@@ -22,6 +23,15 @@ pub enum Action {
     Become {
         /// Program and arguments.
         argv: Vec<String>,
+    },
+    /// Ask on the wire whether another machine has an address; if so, do `otherwise` instead of all that follows.
+    UnlessTaken {
+        /// Where to ask.
+        interface: String,
+        /// What to ask for.
+        address: Ipv4Addr,
+        /// What to do when it is taken.
+        otherwise: Vec<Action>,
     },
     /// Give what is here another name, or remove it if it is an empty directory.
     SetAside {
@@ -68,6 +78,11 @@ impl fmt::Display for Action {
             Self::Run { argv, .. } => write!(f, "run {}", argv.join(" ")),
             Self::Detach { argv } => write!(f, "start {}", argv.join(" ")),
             Self::Become { argv } => write!(f, "become {}", argv.join(" ")),
+            Self::UnlessTaken { interface, address, otherwise } => {
+                write!(f, "unless {address} is taken on {interface}; then")?;
+                otherwise.iter().try_for_each(|action| write!(f, " {action},"))?;
+                write!(f, " and no more")
+            }
             Self::SetAside { path } => write!(f, "set {} aside", path.display()),
             Self::Write { path, .. } => write!(f, "write {}", path.display()),
             Self::Remove { path } => write!(f, "remove {}", path.display()),
