@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
 use crate::digest::KeyBuilder;
+use crate::identity::Identity;
 use crate::image::Recipe;
 use crate::kernel::Kernel;
 use crate::lock::LockedPackage;
@@ -28,7 +29,7 @@ const BLOCK_BYTES: &str = "1M";
 /// zstd level of our own layer: it is small, and made each time a guest program changes.
 const OWN_LEVEL: u32 = 19;
 
-/// Files of ours in which `@VERSION@` is replaced.
+/// Files of ours that are filled with what the image knows of itself.
 const TEMPLATES: &str = "rootfs/templates";
 
 /// Files of ours that are taken as they are.
@@ -137,28 +138,26 @@ impl Inputs<'_> {
         for folder in &groups {
             key = key.tree(folder)?;
         }
-        let folder =
-            step::latest(&self.project.target_folder("layers")?.join("own"), &key.finish(), |part| {
-                let mut tree = Tree::default();
-                let version = |_: &Path, bytes: Vec<u8>| substitute_version(bytes, self.version);
-                add_folder(&mut tree, &root.join(FILES), Path::new("/"), &|_, bytes| bytes)?;
-                add_folder(&mut tree, &root.join(TEMPLATES), Path::new("/"), &version)?;
-                for folder in &groups {
-                    add_folder(&mut tree, folder, Path::new("/"), &|_, bytes| bytes)?;
-                }
-                for program in guest::PROGRAMS {
-                    let file = programs.join(program);
-                    let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-                    tree.insert(
-                        GuestPath::new(Path::new("/usr/sbin").join(program)),
-                        Node::file(bytes, 0o755),
-                    );
-                }
-                add_folder(&mut tree, bill, Path::new(BILL), &|_, bytes| bytes)?;
-                self.recipe.apply_attributes(&mut tree)?;
-                tree.add_parents(|path| self.recipe.describe_folder(path));
-                self.pack(&tree, OWN_LEVEL, &part.join("layer.squashfs"))
-            })?;
+        let key = key.finish();
+        let identity = Identity::new(self.version, &key, self.config.epoch)?;
+        let folder = step::latest(&self.project.target_folder("layers")?.join("own"), &key, |part| {
+            let mut tree = Tree::default();
+            let fill = |_: &Path, bytes: Vec<u8>| identity.fill(bytes);
+            add_folder(&mut tree, &root.join(FILES), Path::new("/"), &|_, bytes| bytes)?;
+            add_folder(&mut tree, &root.join(TEMPLATES), Path::new("/"), &fill)?;
+            for folder in &groups {
+                add_folder(&mut tree, folder, Path::new("/"), &|_, bytes| bytes)?;
+            }
+            for program in guest::PROGRAMS {
+                let file = programs.join(program);
+                let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+                tree.insert(GuestPath::new(Path::new("/usr/sbin").join(program)), Node::file(bytes, 0o755));
+            }
+            add_folder(&mut tree, bill, Path::new(BILL), &|_, bytes| bytes)?;
+            self.recipe.apply_attributes(&mut tree)?;
+            tree.add_parents(|path| self.recipe.describe_folder(path));
+            self.pack(&tree, OWN_LEVEL, &part.join("layer.squashfs"))
+        })?;
         Ok(Layer { name: "50-boot2docker.squashfs", file: folder.join("layer.squashfs") })
     }
 
@@ -233,13 +232,6 @@ fn add_folder(
     Ok(())
 }
 
-fn substitute_version(bytes: Vec<u8>, version: &str) -> Vec<u8> {
-    match String::from_utf8(bytes) {
-        Ok(text) => text.replace("@VERSION@", version).into_bytes(),
-        Err(error) => error.into_bytes(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,8 +247,8 @@ mod tests {
         fs::set_permissions(etc.join("run"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink("version", etc.join("alias")).unwrap();
         let mut tree = Tree::default();
-        add_folder(&mut tree, folder.path(), Path::new("/"), &|_, bytes| substitute_version(bytes, "1.2"))
-            .unwrap();
+        let identity = Identity::new("1.2", "0", 0).unwrap();
+        add_folder(&mut tree, folder.path(), Path::new("/"), &|_, bytes| identity.fill(bytes)).unwrap();
         let node = |path| tree.get(&GuestPath::new(path)).unwrap();
         assert_eq!(node("/etc/version").content, Content::File((*b"1.2\n").into()));
         assert_eq!((node("/etc/version").mode, node("/etc/run").mode), (0o644, 0o755));

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod enter;
 pub mod guest;
 pub mod host;
+mod identity;
 pub mod ikconfig;
 pub mod image;
 pub mod initrd;
