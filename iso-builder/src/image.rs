@@ -4,6 +4,7 @@
 //! libraries that their ELF headers ask for. Parts that not every image needs are in named groups, which
 //! `image.groups` of the configuration switches on.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -265,11 +266,19 @@ impl Recipe {
         Ok(names)
     }
 
-    /// Returns name and group of the component that names the file at `path`.
+    /// Returns name and group of the component that names the file at `path`. Where several do, the one with the longest
+    /// text beside a star counts: a folder of one package is no home for the files of another.
     #[must_use]
     pub fn component_of(&self, path: &Path) -> Option<(&str, Option<&str>)> {
-        let is_it = |file: &PackageFile| file.matches(path) || GuestPath::new(&file.path).as_path() == path;
-        let component = self.components.iter().find(|component| component.files.iter().any(is_it))?;
+        let claims = self.components.iter().flat_map(|component| {
+            let files = component.files.iter().filter_map(|file| {
+                let named = GuestPath::new(&file.path);
+                let is_it = file.matches(path) || named.as_path() == path;
+                is_it.then(|| named.as_path().as_os_str().len())
+            });
+            files.map(move |length| (component, length))
+        });
+        let (component, _) = claims.min_by_key(|(_, length)| Reverse(*length))?;
         Some((&component.name, component.group.as_deref()))
     }
 
@@ -350,6 +359,24 @@ mod tests {
         let cases = [("/usr/bin/jq", true), ("/etc/jq.conf", true), ("/usr/share/doc/jq/copyright", false)];
         for (path, expected) in cases {
             assert_eq!(recipe.wants("jq", Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_component_that_names_it_best() {
+        let recipe = read(
+            "[[group]]\nname = \"nfs\"\nabout = \"mounts\"\n\
+             [[component]]\nname = \"modules\"\nfiles = [\"kmod:/usr/sbin/*\"]\n\
+             [[component]]\nname = \"mounting\"\ngroup = \"nfs\"\nfiles = [\"nfs:/usr/sbin/mount.*\", \"cifs:/sbin/cifs\"]\n",
+        );
+        let recipe = recipe.unwrap();
+        for (path, expected) in [
+            ("/usr/sbin/modprobe", Some(("modules", None))),
+            ("/usr/sbin/mount.nfs", Some(("mounting", Some("nfs")))),
+            ("/usr/sbin/cifs", Some(("mounting", Some("nfs")))),
+            ("/usr/bin/ls", None),
+        ] {
+            assert_eq!(recipe.component_of(Path::new(path)), expected, "{path}");
         }
     }
 

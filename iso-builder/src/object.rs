@@ -3,6 +3,7 @@
 //! Source: elf(5); Linux Standard Base Core 5.0, "Symbol Versioning".
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use elf::ElfBytes;
 use elf::abi::{DT_NEEDED, DT_RPATH, DT_RUNPATH, PT_INTERP, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_STRTAB};
@@ -11,8 +12,14 @@ use elf::gnu_symver::{VerDefIterator, VerNeedIterator};
 use elf::section::SectionHeader;
 use elf::string_table::StringTable;
 
+use crate::tree::GuestPath;
+
 /// The first bytes of every ELF file.
 const MAGIC: &[u8] = b"\x7fELF";
+
+/// Where libraries are looked for when a file names no place of its own.
+/// Source: ld.so(8), default folders, in Debian's multi-arch layout.
+const LIBRARY_FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
 
 /// What a dynamic program or library needs and offers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +34,16 @@ pub struct Object {
     pub versions_needed: BTreeSet<(String, String)>,
     /// Symbol versions that this file defines.
     pub versions_defined: BTreeSet<String>,
+}
+
+impl Object {
+    /// Returns where the loader looks for the library `name` of this object, which lies at `place`; the first one counts.
+    pub fn places_of(&self, name: &str, place: &GuestPath) -> impl Iterator<Item = GuestPath> {
+        let origin = place.folder().to_string_lossy();
+        let own = self.search.iter().map(move |folder| folder.replace("$ORIGIN", &origin));
+        own.chain(LIBRARY_FOLDERS.map(str::to_owned))
+            .map(move |folder| GuestPath::new(Path::new(&folder).join(name)))
+    }
 }
 
 /// Returns what an ELF file needs, or `None` when the bytes are no ELF file.

@@ -15,10 +15,6 @@ use crate::object::{self, Object};
 use crate::progress::Progress;
 use crate::tree::{Content, GuestPath, Node, Tree};
 
-/// Where libraries are looked for when a file names no place of its own.
-/// Source: ld.so(8), default folders, in Debian's multi-arch layout.
-const LIBRARY_FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
-
 /// How many links in a row are followed before it is called a loop.
 /// Source: path_resolution(7), MAXSYMLINKS.
 const LINKS_MAX: usize = 40;
@@ -194,10 +190,8 @@ impl Selection {
 
     /// Returns where the loader would find the library `name` for `user`.
     fn library(&self, user: &GuestPath, object: &Object, name: &str) -> Result<GuestPath> {
-        let origin = user.folder().to_string_lossy();
-        let own = object.search.iter().map(|folder| folder.replace("$ORIGIN", &origin));
-        own.chain(LIBRARY_FOLDERS.map(str::to_owned))
-            .map(|folder| GuestPath::new(Path::new(&folder).join(name)))
+        object
+            .places_of(name, user)
             .find(|path| self.by_path.contains_key(path))
             .ok_or_else(|| anyhow!("{user} needs the library {name}, which no package has"))
     }

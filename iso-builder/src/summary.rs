@@ -1,6 +1,8 @@
 //! `iso-builder summary`: what an ISO's size is made of, the versions in it, and what changed against another one.
 
 mod chart;
+mod groups;
+mod needs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::config::Config;
 use crate::image::Recipe;
 use crate::lock::Lock;
 use crate::project::Project;
 use crate::sbom::spdx::Document;
 use crate::squashfs::{self, Entry, Layer};
 use crate::{compare, inspect, step};
+use needs::Needs;
 
 /// Path of the lock in the image.
 const LOCK: &str = "/usr/share/boot2docker/boot2docker.lock";
@@ -32,6 +36,9 @@ pub struct SummaryOptions {
     /// Write the sizes as a bar chart, in SVG
     #[arg(long, value_name = "FILE")]
     pub chart: Option<PathBuf>,
+    /// Only tell what each group of the image costs, as a Markdown table
+    #[arg(long)]
+    pub groups: bool,
 }
 
 /// A part of the ISO.
@@ -55,8 +62,12 @@ pub fn run(project: &Project, path: &Path, options: &SummaryOptions) -> Result<S
     inspect::open(path)?;
     let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
     let parts = parts(path, &recipe)?;
+    if options.groups {
+        return Ok(groups::markdown(&parts, recipe.groups(), &Config::load(None)?.groups));
+    }
     let bill = inspect::bill(path)?;
     let mut text = table(&parts);
+    text.push_str(&groups::lines(&parts));
     text.push_str(&versions(&bill));
     if let Some(chart) = &options.chart {
         let rows = by_size(&parts).into_iter().map(|(name, part)| (label(name, part), part.packed_bytes));
@@ -82,7 +93,7 @@ fn parts(path: &Path, recipe: &Recipe) -> Result<Parts> {
     let mut in_layers = 0;
     for layer in squashfs::layers_of(path)? {
         in_layers += layer.packed_bytes;
-        add_layer(&mut parts, &layer, recipe);
+        add_layer(&mut parts, &layer, recipe)?;
     }
     let rest = total.saturating_sub(kernel + stage0 + in_layers);
     add(&mut parts, "boot loaders, ISO and initramfs structure", None, rest, rest);
@@ -97,32 +108,38 @@ fn add(parts: &mut Parts, name: &str, group: Option<&str>, unpacked_bytes: u64, 
     part.packed_bytes += packed_bytes;
 }
 
-fn add_layer(parts: &mut Parts, layer: &Layer, recipe: &Recipe) {
+fn add_layer(parts: &mut Parts, layer: &Layer, recipe: &Recipe) -> Result<()> {
     let mut rest = layer.packed_bytes;
     let is_ours = !layer.name.starts_with("10-");
+    let needs = if is_ours { Needs::new() } else { needs::of(layer, recipe)? };
     for entry in layer.entries().iter().filter(|entry| entry.mode.starts_with('-')) {
-        let (name, group) = name_of(entry, is_ours, recipe);
-        add(parts, &name, group, entry.size_bytes, entry.packed_bytes);
+        let (name, group) = if is_ours { (own_part(entry), None) } else { part_of(entry, recipe, &needs) };
+        add(parts, &name, group.as_deref(), entry.size_bytes, entry.packed_bytes);
         rest = rest.saturating_sub(entry.packed_bytes);
     }
     add(parts, "names, links and tables of the layers", None, 0, rest);
+    Ok(())
 }
 
-/// Returns the name of the part that a file belongs to, and the group of that.
-fn name_of<'a>(entry: &Entry, is_ours: bool, recipe: &'a Recipe) -> (String, Option<&'a str>) {
-    let path = Path::new(&entry.path);
-    if is_ours {
-        let name = if entry.path.starts_with("/usr/share/boot2docker/") {
-            "lock and bill of materials"
-        } else if entry.path.starts_with("/usr/sbin/") {
-            "programs of ours"
-        } else {
-            "files of ours"
-        };
-        return (name.to_owned(), None);
+/// Returns the name of the part that a file of ours belongs to.
+fn own_part(entry: &Entry) -> String {
+    let name = if entry.path.starts_with("/usr/share/boot2docker/") {
+        "lock and bill of materials"
+    } else if entry.path.starts_with("/usr/sbin/") {
+        "programs of ours"
+    } else {
+        "files of ours"
+    };
+    name.to_owned()
+}
+
+/// Returns the name of the part that a file of a package belongs to, and the group of that.
+fn part_of(entry: &Entry, recipe: &Recipe, needs: &Needs) -> (String, Option<String>) {
+    if let Some((name, group)) = recipe.component_of(Path::new(&entry.path)) {
+        return (name.to_owned(), group.map(str::to_owned));
     }
-    if let Some((name, group)) = recipe.component_of(path) {
-        return (name.to_owned(), group);
+    if let Some(group) = needs::group_of(needs, &entry.path) {
+        return (format!("what {group} needs"), Some(group));
     }
     let name = if entry.path.starts_with("/usr/lib/modules/") {
         "kernel modules"
