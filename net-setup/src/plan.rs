@@ -129,10 +129,12 @@ fn configure(interface: &str, lease: &Lease, told: &Variables, facts: &NetFacts)
     if let Some(mtu) = lease.mtu {
         actions.push(ip(&["link", "set", "dev", interface, "mtu", &mtu.to_string()]));
     }
-    actions.push(address(interface, lease));
+    // First: the kernel lets the later addresses of a network go with the earliest one.
+    // Source: Linux net/ipv4/devinet.c, __inet_del_ifa() without promote_secondaries.
     let stale = old.iter().filter(|old| old.own != lease.own);
     actions
         .extend(stale.map(|old| may_fail(ip(&["-4", "address", "del", &show(old.own), "dev", interface]))));
+    actions.push(address(interface, lease));
     actions.extend(route_changes(interface, lease, old.as_ref()));
     actions.push(Action::Write { path: state_path(interface, LEASE), text: write_state(told) });
     actions.extend(resolv_conf(&leases, facts));

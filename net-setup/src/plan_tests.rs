@@ -114,8 +114,8 @@ fn a_changed_lease_takes_old_routes_along() {
     let new = "interface=eth0\nip=10.0.2.16\nmask=24\nrouter=10.0.9.1\nmtu=1400\nntpsrv=10.0.2.4\n";
     let expected = [
         "link set dev eth0 mtu 1400",
-        "-4 address replace 10.0.2.16/24 broadcast + dev eth0",
         "-4 address del 10.0.2.15/24 dev eth0",
+        "-4 address replace 10.0.2.16/24 broadcast + dev eth0",
         "-4 route del default via 10.0.2.2 dev eth0 metric 0",
         "-4 route replace default via 10.0.9.1 dev eth0 metric 0 onlink",
         "write /run/boot2docker/net/eth0.lease",
