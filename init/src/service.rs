@@ -87,6 +87,8 @@ pub struct Stop {
     pub group: StopGroup,
     /// Whether SIGHUP rather than SIGTERM asks it to end, as with shells.
     pub by_hangup: bool,
+    /// Whether it is left as it is when it stands still, and killed after its grace, rather than woken up to hear of its end.
+    pub is_left_halted: bool,
     /// How long it may take before SIGKILL.
     pub grace: Duration,
 }

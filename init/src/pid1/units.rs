@@ -129,7 +129,9 @@ impl Unit {
         // hears nothing until it goes on.
         if let Some(pid) = self.pid {
             process::signal(pid, signal);
-            process::signal(pid, SIGCONT);
+            if !self.service.stop.is_left_halted {
+                process::signal(pid, SIGCONT);
+            }
         }
     }
 

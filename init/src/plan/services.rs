@@ -55,7 +55,7 @@ fn plain(name: &str, argv: &[&str], log_dir: &Path) -> Service {
         ready: Ready::Started,
         restart: Restart::Always,
         reloads: false,
-        stop: Stop { group: StopGroup::Rest, by_hangup: false, grace: SMALL_GRACE },
+        stop: Stop { group: StopGroup::Rest, by_hangup: false, is_left_halted: false, grace: SMALL_GRACE },
         streams: Streams::Log(log_dir.join(format!("{name}.log"))),
         limits: vec![],
         oom_score: 0,
@@ -69,7 +69,12 @@ fn containerd(log_dir: &Path) -> Service {
         env_from: Some(contract::PROFILE_ENV),
         limits_from: Some(contract::DAEMON_LIMITS),
         ready: Ready::Path(contract::CONTAINERD_SOCKET),
-        stop: Stop { group: StopGroup::Containerd, by_hangup: false, grace: CONTAINERD_GRACE },
+        stop: Stop {
+            group: StopGroup::Containerd,
+            by_hangup: false,
+            is_left_halted: false,
+            grace: CONTAINERD_GRACE,
+        },
         limits: daemon_limits(),
         oom_score: DAEMON_OOM_SCORE,
         ..plain("containerd", &argv, log_dir)
@@ -85,7 +90,7 @@ fn docker(log_dir: &Path) -> Service {
         prepare: Some((vec!["/usr/sbin/docker-setup".to_owned()], DOCKER_SETUP_LIMIT)),
         ready: Ready::Ping(contract::DOCKER_SOCKET),
         reloads: true,
-        stop: Stop { group: StopGroup::Docker, by_hangup: false, grace: DOCKER_GRACE },
+        stop: Stop { group: StopGroup::Docker, by_hangup: false, is_left_halted: false, grace: DOCKER_GRACE },
         // A link to where the profile wants the log.
         streams: Streams::Log(PathBuf::from(contract::DOCKER_LOG_LINK)),
         limits: daemon_limits(),
@@ -103,7 +108,9 @@ fn sshd(log_dir: &Path) -> Service {
     let argv = ["/usr/sbin/sshd-setup", "serve"];
     // sshd writes its pid file once it listens. Source: OpenSSH sshd.c, after server_listen().
     let ready = Ready::Path("/run/sshd.pid");
-    Service { ready, oom_score: SSHD_OOM_SCORE, ..plain("sshd", &argv, log_dir) }
+    // Whoever hands its sockets to another sshd has halted it: awake once more it would take a connection, and drop it.
+    let stop = Stop { group: StopGroup::Rest, by_hangup: false, is_left_halted: true, grace: SMALL_GRACE };
+    Service { ready, oom_score: SSHD_OOM_SCORE, stop, ..plain("sshd", &argv, log_dir) }
 }
 
 /// Its messages go where they can be read without syslogd.
@@ -155,7 +162,7 @@ fn getty(terminal: &str, has_autologin: bool) -> Service {
     }
     Service {
         env: vec![("TERM", term.to_owned())],
-        stop: Stop { group: StopGroup::Logins, by_hangup: true, grace: SMALL_GRACE },
+        stop: Stop { group: StopGroup::Logins, by_hangup: true, is_left_halted: false, grace: SMALL_GRACE },
         streams: Streams::Terminal(Path::new("/dev").join(terminal)),
         ..plain(&format!("getty-{terminal}"), &argv, Path::new("/"))
     }
