@@ -17,6 +17,8 @@ pub const HOST_CLOCK: &str = "--host-clock";
 pub const HOST_CLOCK_LIMIT: Duration = Duration::from_secs(30);
 /// Asks the terminal at the other end of a line for its size, then becomes the program that follows.
 pub const ON_SIZED_TERMINAL: &str = "--on-sized-terminal";
+/// Asks the terminal on standard input for its size.
+pub const RESIZE: &str = "--resize";
 /// Puts a log aside; file and bytes to keep follow.
 pub const ROTATE_LOG: &str = "--rotate-log";
 /// Copying the most a log may hold to a slow disk.

@@ -15,7 +15,9 @@ use b2d_sys::effects::reboot;
 use b2d_sys::logging;
 
 use crate::facts::{Facts, StateFacts};
-use crate::works::{COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK};
+use crate::works::{
+    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK,
+};
 use crate::{finish, plan};
 
 /// Does the work that the arguments name; None if they name none.
@@ -34,6 +36,7 @@ pub fn run(words: &[&str]) -> Option<Result<()>> {
         [WATCH_CLOCK] => clock::run(root),
         [HOST_CLOCK] => host_clock::run(root),
         [ON_SIZED_TERMINAL, program, ref args @ ..] => terminal_size::run(program, args),
+        [RESIZE] => terminal_size::resize(),
         [ROTATE_LOG, path, bytes] => rotate::run(Path::new(path), bytes),
         _ => return None,
     })

@@ -1,5 +1,5 @@
-//! Finds the size of a terminal at the other end of a line, before somebody logs in there: what is typed during the
-//! wait is lost at a login anyway, and later it would be lost to the shell.
+//! Finds the size of a terminal at the other end of a line: before somebody logs in there, or when asked to. What is typed
+//! during the wait is put back for whoever reads next.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -33,22 +33,36 @@ pub fn run(program: &str, args: &[&str]) -> Result<()> {
     Err(process::replace_self(Path::new(program), &args)).with_context(|| format!("running {program}"))
 }
 
+/// Asks the terminal on standard input for its size, and tells the kernel.
+///
+/// # Errors
+/// When standard input is no terminal, or one that takes nothing.
+pub fn resize() -> Result<()> {
+    settle(Path::new(STANDARD_INPUT))
+}
+
 fn settle(terminal: &Path) -> Result<()> {
     let heard = tty::ask(terminal, QUESTION, WAIT, |heard| parse(heard).is_some())?;
     match parse(&heard) {
-        Some(size) => tty::set_size(terminal, size),
-        None if tty::size(terminal)?.is_none() => tty::set_size(terminal, USUAL),
-        None => Ok(()),
+        Some((size, _)) => tty::set_size(terminal, size)?,
+        None if tty::size(terminal)?.is_none() => tty::set_size(terminal, USUAL)?,
+        None => {}
     }
+    let typed = parse(&heard).map_or(heard.clone(), |(_, typed)| typed);
+    tty::type_in(terminal, &typed)
 }
 
-/// Returns rows and columns out of a cursor position report (`ESC [ rows ; columns R`), wherever it is in what was heard.
-fn parse(heard: &[u8]) -> Option<(u16, u16)> {
-    let text = String::from_utf8_lossy(heard);
-    text.split("\x1b[").skip(1).find_map(|rest| {
-        let (rows, columns) = rest.split_once('R')?.0.split_once(';')?;
+/// Returns rows and columns out of a cursor position report (`ESC [ rows ; columns R`), wherever it is in what was heard, and
+/// what was heard beside it.
+fn parse(heard: &[u8]) -> Option<((u16, u16), Vec<u8>)> {
+    const BEGIN: &[u8] = b"\x1b[";
+    let starts = (0..heard.len()).filter(|&start| heard[start..].starts_with(BEGIN));
+    starts.into_iter().find_map(|start| {
+        let report = &heard[start + BEGIN.len()..];
+        let end = report.iter().position(|&byte| byte == b'R')?;
+        let (rows, columns) = std::str::from_utf8(&report[..end]).ok()?.split_once(';')?;
         let size = (rows.parse().ok()?, columns.parse().ok()?);
-        (size.0 > 0 && size.1 > 0).then_some(size)
+        (size.0 > 0 && size.1 > 0).then(|| (size, [&heard[..start], &report[end + 1..]].concat()))
     })
 }
 
@@ -59,15 +73,16 @@ mod tests {
     #[test]
     fn a_size_is_found_between_what_was_typed() {
         for (case, heard, expected) in [
-            ("alone", "\x1b[30;100R", Some((30, 100))),
-            ("between keys", "ls\x1b[A\x1b[24;80Rps\r", Some((24, 80))),
-            ("after keys with an R", "R\x1b[24;80R", Some((24, 80))),
+            ("alone", "\x1b[30;100R", Some(((30, 100), ""))),
+            ("between keys", "ls\x1b[A\x1b[24;80Rps\r", Some(((24, 80), "ls\x1b[Aps\r"))),
+            ("after keys with an R", "R\x1b[24;80R", Some(((24, 80), "R"))),
             ("not whole yet", "\x1b[24;8", None),
             ("nothing", "", None),
             ("no numbers", "\x1b[x;yR", None),
             ("too large", "\x1b[70000;80R", None),
             ("zero", "\x1b[0;0R", None),
         ] {
+            let expected = expected.map(|(size, typed)| (size, typed.as_bytes().to_vec()));
             assert_eq!(parse(heard.as_bytes()), expected, "{case}");
         }
     }

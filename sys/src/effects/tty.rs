@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,27 @@ fn hear(terminal: &mut File, wait: Duration, is_answer: impl Fn(&[u8]) -> bool) 
         }
     }
     Ok(heard)
+}
+
+/// Puts bytes into a terminal's input as if they were typed now.
+///
+/// Source: ioctl_tty(2), TIOCSTI; since Linux 6.2 it is for those with CAP_SYS_ADMIN alone.
+///
+/// # Errors
+/// As [`open_terminal`], or when the kernel refuses; some of the bytes may be there then.
+pub fn type_in(path: &Path, bytes: &[u8]) -> Result<()> {
+    let terminal = open_terminal(path)?;
+    bytes
+        .iter()
+        .try_for_each(|byte| insert(&terminal, byte))
+        .with_context(|| format!("putting input into {}", path.display()))
+}
+
+#[expect(unsafe_code, reason = "rustix has no TIOCSTI")]
+fn insert(terminal: &OwnedFd, byte: &u8) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the kernel reads one byte, which outlives the call.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, std::ptr::from_ref(byte)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Returns a terminal's rows and columns, None if it does not know them.
