@@ -28,7 +28,7 @@ const VERSIONS: [&str; 6] =
     ["boot2docker", "linux", "containerd", "runc", "openssh-server", "busybox-static"];
 
 /// Options of `iso-builder summary`.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct SummaryOptions {
     /// Tell what changed since FILE: another ISO, or a boot2docker.lock
     #[arg(long, value_name = "FILE")]

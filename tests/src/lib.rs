@@ -24,6 +24,7 @@ pub mod qmp;
 pub mod random;
 pub mod registry;
 pub mod rows;
+pub mod second_console;
 pub mod slot;
 pub mod ssh;
 pub mod userdata;

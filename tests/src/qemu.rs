@@ -1,5 +1,6 @@
 //! QEMU's process: it connects to sockets that the test listens on, and is killed with its owner.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -32,14 +33,14 @@ impl Qemu {
     /// # Errors
     /// When the tools tree has none.
     pub fn spawn(lab: &Lab, machine: &Machine) -> Result<Self> {
-        Self::spawn_with(lab, machine, &[])
+        Self::spawn_with(lab, machine, &[""; 0])
     }
 
     /// As [`Qemu::spawn`], with `more` arguments.
     ///
     /// # Errors
     /// As [`Qemu::spawn`].
-    pub fn spawn_with(lab: &Lab, machine: &Machine, more: &[&str]) -> Result<Self> {
+    pub fn spawn_with(lab: &Lab, machine: &Machine, more: &[impl AsRef<OsStr>]) -> Result<Self> {
         let log = lab.folder().join("qemu.log");
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut child = lab

@@ -18,6 +18,9 @@ const KEYGEN_LIMIT: Duration = Duration::from_secs(60);
 /// Password of user `docker`, known to everybody.
 const PASSWORD: &str = "tcuser";
 
+/// Whom and where to log in.
+pub const DESTINATION: &str = "docker@127.0.0.1";
+
 /// Options of every connection. No configuration of the host counts, and no host key is remembered.
 const OPTIONS: [&str; 8] = [
     "-F",
@@ -54,7 +57,8 @@ impl Ssh {
     /// When that program cannot be written.
     pub fn with_password(tools: &ToolsTree, port: u16, folder: &Path) -> Result<Self> {
         let askpass = folder.join("askpass");
-        write_askpass(&askpass).with_context(|| format!("writing {}", askpass.display()))?;
+        write_program(&askpass, &format!("#!/bin/sh\necho {PASSWORD}\n"))
+            .with_context(|| format!("writing {}", askpass.display()))?;
         Ok(Self { tools: tools.clone(), port, login: Login::Password(askpass) })
     }
 
@@ -129,6 +133,32 @@ impl Ssh {
     /// Returns the `ssh` command with `options` and everything up to the destination; what it is to run may follow.
     #[must_use]
     pub fn command(&self, options: &[&str]) -> Command {
+        let mut ssh = self.command_to_anywhere(options);
+        ssh.arg(DESTINATION);
+        ssh
+    }
+
+    /// Writes a program into `folder` that logs in as this connection does, for those that start `ssh` themselves, and
+    /// returns it. They are to name [`DESTINATION`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn program(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join("ssh");
+        let ssh = self.command_to_anywhere(&[]);
+        let mut text = String::from("#!/bin/sh\n");
+        for (name, value) in ssh.get_envs() {
+            let value = value.unwrap_or_default().to_string_lossy();
+            text += &format!("export {}='{value}'\n", name.to_string_lossy());
+        }
+        let words: Vec<_> = std::iter::once(ssh.get_program()).chain(ssh.get_args()).collect();
+        let words: Vec<_> = words.iter().map(|word| format!("'{}'", word.to_string_lossy())).collect();
+        text += &format!("exec {} \"$@\"\n", words.join(" "));
+        write_program(&path, &text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn command_to_anywhere(&self, options: &[&str]) -> Command {
         let mut ssh = self.tools.program("ssh");
         let limit = Deadline::reply().limit().as_secs();
         ssh.args(OPTIONS).arg(format!("-oConnectTimeout={limit}")).args(options);
@@ -143,7 +173,7 @@ impl Ssh {
                 .arg("-i")
                 .arg(key),
         };
-        ssh.args(["-p", &self.port.to_string(), "docker@127.0.0.1"]);
+        ssh.args(["-p", &self.port.to_string()]);
         ssh
     }
 }
@@ -160,7 +190,7 @@ impl Drop for Tunnel {
     }
 }
 
-fn write_askpass(path: &Path) -> std::io::Result<()> {
+fn write_program(path: &Path, text: &str) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -171,7 +201,7 @@ fn write_askpass(path: &Path) -> std::io::Result<()> {
         .truncate(true)
         .mode(0o700)
         .open(&part)?
-        .write_all(format!("#!/bin/sh\necho {PASSWORD}\n").as_bytes())?;
+        .write_all(text.as_bytes())?;
     fs::rename(part, path)
 }
 

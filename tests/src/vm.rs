@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use b2d_sys::contract::{CLEAN_END, DOCKER_READY, DOCKER_TLS_PORT, SHUT_DOWN, SSH_READY};
-use iso_builder::qemu::{Boot, Bus, Disk, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator};
+use iso_builder::qemu::{
+    Accelerator, Boot, Bus, Disk, Firmware, Forward, Machine, Nic, NicModel, Serial, accelerator,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -17,6 +19,7 @@ use crate::disk::Image;
 use crate::docker::{Certificates, Docker};
 use crate::qemu::Qemu;
 use crate::qmp::Qmp;
+use crate::second_console::SecondConsole;
 use crate::slot::Slot;
 use crate::ssh::Ssh;
 use crate::{Deadline, Lab};
@@ -43,7 +46,7 @@ pub struct VmPlan {
     lab: Lab,
     machine: Machine,
     is_uefi: bool,
-    has_virtio_console: bool,
+    second_console: Option<SecondConsole>,
     slot: Option<Arc<Slot>>,
 }
 
@@ -126,10 +129,19 @@ impl VmPlan {
         self
     }
 
-    /// Gives it a console of the hypervisor, `hvc0`, besides the serial port.
+    /// Gives it a second console besides the serial port.
     #[must_use]
-    pub fn with_virtio_console(mut self) -> Self {
-        self.has_virtio_console = true;
+    pub fn with_second_console(mut self, kind: SecondConsole) -> Self {
+        self.second_console = Some(kind);
+        self
+    }
+
+    /// Lets its clock go by the work it does, where that is emulated: a busy host makes nothing take longer then.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        if self.machine.accelerator == Accelerator::Tcg {
+            self.machine.accelerator = Accelerator::Counted;
+        }
         self
     }
 
@@ -165,27 +177,19 @@ impl VmPlan {
         if self.is_uefi {
             machine.firmware = Firmware::Uefi { variables: copy_variables(&self.lab)? };
         }
-        let chardev = format!("socket,id=second,path={}", second_path.display());
-        let more: &[&str] = if self.has_virtio_console {
-            &["-chardev", &chardev, "-device", "virtio-serial-pci", "-device", "virtconsole,chardev=second"]
-        } else {
-            &[]
-        };
-        let mut qemu = Qemu::spawn_with(&self.lab, &machine, more)?;
+        let more = self.second_console.map(|kind| kind.argv(&second_path)).unwrap_or_default();
+        let mut qemu = Qemu::spawn_with(&self.lab, &machine, &more)?;
         let console = Console::new(qemu.accept(&console)?, &self.lab.folder().join("console.log"))?;
         let qmp = qemu.accept(&qmp)?;
         let qmp =
             Qmp::new(qmp).with_context(|| format!("starting the machine: QEMU says {:?}", qemu.words()))?;
-        let virtio_console = if self.has_virtio_console {
-            let log = self.lab.folder().join("virtio-console.log");
-            Some(Console::new(qemu.accept(&second)?, &log)?)
-        } else {
-            None
-        };
+        let log = self.lab.folder().join("second-console.log");
+        let second = self.second_console.map(|_| qemu.accept(&second)).transpose()?;
+        let second_console = second.map(|stream| Console::new(stream, &log)).transpose()?;
         Ok(Vm {
             qemu,
             console,
-            virtio_console,
+            second_console,
             qmp,
             lab: self.lab,
             has_ended: false,
@@ -200,7 +204,7 @@ impl VmPlan {
 pub struct Vm {
     qemu: Qemu,
     console: Console,
-    virtio_console: Option<Console>,
+    second_console: Option<Console>,
     qmp: Qmp,
     lab: Lab,
     has_ended: bool,
@@ -227,7 +231,7 @@ impl Vm {
             serial: Serial::Stdio,
             qmp: None,
         };
-        VmPlan { lab: lab.clone(), machine, is_uefi: false, has_virtio_console: false, slot: None }
+        VmPlan { lab: lab.clone(), machine, is_uefi: false, second_console: None, slot: None }
     }
 
     /// Returns the serial console.
@@ -235,9 +239,9 @@ impl Vm {
         &mut self.console
     }
 
-    /// Returns the hypervisor's console of a machine that was planned with one.
-    pub fn virtio_console(&mut self) -> &mut Console {
-        self.virtio_console.as_mut().expect("the plan has a virtio console")
+    /// Returns the second console of a machine that was planned with one.
+    pub fn second_console(&mut self) -> &mut Console {
+        self.second_console.as_mut().expect("the plan has a second console")
     }
 
     /// Returns QEMU's control connection.

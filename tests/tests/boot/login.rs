@@ -11,6 +11,8 @@ use tests::disk::{Image, Layout};
 use tests::ssh::{Ssh, make_rsa_key};
 use tests::{Deadline, Lab, Vm, child};
 
+use crate::copies::files_can_be_copied;
+
 /// Of an sshd ten years old: words that today's does not know.
 const OLD_CONFIG: &str =
     "Protocol 2\nUsePrivilegeSeparation yes\nKeyRegenerationInterval 3600\nNoSuchOption yes\n";
@@ -19,7 +21,7 @@ const OLD_CONFIG: &str =
 const PROFILE: &str = "export HTTP_PROXY=http://proxy.example.org:3128\nexport B2D_TEST='two words'\n";
 
 /// Command and what it must write, as user `docker` over SSH without a login shell.
-const ANSWERS: [(&str, &str); 23] = [
+const ANSWERS: [(&str, &str); 28] = [
     ("id", "uid=1000(docker) gid=50(staff) groups=50(staff),101(docker)\n"),
     (
         "echo $HOME; stat -c '%a %U %G' ~ ~/.ssh ~/.ssh/authorized_keys",
@@ -47,6 +49,28 @@ const ANSWERS: [(&str, &str); 23] = [
     (
         "[ \"$(cat /etc/version)\" = \"$(sed -n 's/^VERSION_ID=//p' /etc/os-release | tr -d '\"')\" ] && echo same",
         "same\n",
+    ),
+    (
+        "cut -d= -f1 /etc/os-release | tr '\\n' ' '",
+        "NAME VERSION ID ID_LIKE VERSION_ID PRETTY_NAME ANSI_COLOR HOME_URL SUPPORT_URL BUG_REPORT_URL ",
+    ),
+    (
+        "grep -cE '^HEAD : [0-9a-f]{7} - [A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} UTC [0-9]{4}$' /etc/boot2docker",
+        "1\n",
+    ),
+    (
+        "bash -lic true 2>/dev/null | sed \"s/$(cat /etc/version)/V/; s/$(cat /etc/boot2docker)/B/\"",
+        "Boot2Docker version V, build B\nDocker version V\n\
+         Data disk /dev/vda1 on /mnt/vda1; all else is in RAM and gone at power-off\n",
+    ),
+    (
+        "sudo mkdir -p /run/boot2docker/motd.d; echo odd | sudo tee /run/boot2docker/motd.d/odd; boot2docker-state | tail -n 1; sudo rm /run/boot2docker/motd.d/odd",
+        "odd\n! odd\n",
+    ),
+    (
+        "grep -c \"ssh/sshd_config was changed and stays; this image's is sshd_config.image beside it\" /boot.log; \
+         ls /var/lib/boot2docker/ssh/sshd_config.image",
+        "1\n/var/lib/boot2docker/ssh/sshd_config.image\n",
     ),
     (
         "cat /etc/sysconfig/superuser; cat /var/lib/boot2docker/etc/hostname; hostname -s",
@@ -87,12 +111,27 @@ const ANSWERS: [(&str, &str); 23] = [
     ),
 ];
 
+/// Program of a group of the image, and what it must do without a complaint where the image has it.
+const GROUPS: [(&str, &str); 9] = [
+    ("/usr/bin/ssh", "ssh -V"),
+    ("/usr/bin/git", "git init -q /tmp/git && git ls-remote /tmp/git && git -C /tmp/git submodule"),
+    (
+        "/usr/lib/git-core/git-remote-https",
+        "echo | /usr/lib/git-core/git-remote-https origin https://localhost/",
+    ),
+    ("/usr/bin/strace", "strace -o /tmp/trace true && grep -q execve /tmp/trace"),
+    ("/usr/bin/tcpdump", "tcpdump -d -y EN10MB tcp port 2376"),
+    (
+        "/usr/bin/btrfs",
+        "truncate -s 200M /tmp/btrfs && mkfs.btrfs -q /tmp/btrfs && btrfs check /tmp/btrfs && rm /tmp/btrfs",
+    ),
+    ("/usr/sbin/parted", "sudo parted -s /dev/vda print && sudo partprobe -d -s /dev/vda"),
+    ("/usr/libexec/docker/cli-plugins/docker-compose", "docker compose version"),
+    ("/usr/libexec/docker/cli-plugins/docker-buildx", "docker buildx version"),
+];
+
 /// Asks Docker whether it is there, and no more.
 const PING: &[u8] = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n";
-
-/// Length, type and version of the first packet of each side. Source: draft-ietf-secsh-filexfer-02, section 4.
-const SFTP_HELLO: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
-const SFTP_ANSWER: [u8; 5] = [2, 0, 0, 0, 3];
 
 #[test]
 fn people_get_in_and_find_what_they_know() -> Result<()> {
@@ -115,24 +154,19 @@ fn people_get_in_and_find_what_they_know() -> Result<()> {
     for (script, expected) in ANSWERS {
         assert_eq!(ssh.run(&format!("{script}; true"))?, expected, "{script}");
     }
-    files_can_be_copied(&ssh)?;
+    programs_of_groups_run(&ssh)?;
+    files_can_be_copied(&lab, &ssh)?;
     docker_answers_through_ssh(&ssh)?;
     vm.press_power_button()?;
     disk.check(&lab)
 }
 
-/// As scp and sshfs do it.
-fn files_can_be_copied(ssh: &Ssh) -> Result<()> {
-    let mut sftp = ssh.command(&["-s"]);
-    let mut sftp = sftp.arg("sftp").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    // The server goes without a word when its input ends.
-    let mut input = sftp.stdin.take().context("taking sftp's input")?;
-    input.write_all(SFTP_HELLO)?;
-    let mut answer = [0; SFTP_HELLO.len()];
-    sftp.stdout.take().context("taking sftp's output")?.read_exact(&mut answer)?;
-    assert_eq!(answer[4..], SFTP_ANSWER);
-    drop(input);
-    child::wait(&mut sftp, Deadline::reply()).map(drop)
+/// The usual image has none of these; one made with all groups has all.
+fn programs_of_groups_run(ssh: &Ssh) -> Result<()> {
+    for (program, script) in GROUPS {
+        ssh.run(&format!("[ ! -e {program} ] || {{ {script}; }} >/dev/null"))?;
+    }
+    Ok(())
 }
 
 /// As `DOCKER_HOST=ssh://` does it, and as people who forward the socket do.

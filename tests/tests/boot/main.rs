@@ -5,6 +5,8 @@
 
 mod boot2docker_cli;
 mod boot_media;
+mod consoles;
+mod copies;
 mod custom;
 mod custom_build;
 mod data_disk;

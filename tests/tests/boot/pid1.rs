@@ -10,6 +10,7 @@ use tests::console::Console;
 use tests::container::{IMAGE, import_image};
 use tests::disk::{Image, Layout};
 use tests::docker::Docker;
+use tests::second_console::SecondConsole;
 use tests::ssh::Ssh;
 use tests::{Deadline, Lab, Vm};
 
@@ -34,7 +35,8 @@ const CLOCK_ERROR: u64 = 2;
 fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
     let lab = Lab::new("pid1")?;
     let disk = Image::data(&lab, "data", Layout::Partition)?;
-    let mut vm = Vm::plan(&lab).disk(&disk, Bus::Virtio).with_virtio_console().start()?;
+    let mut vm =
+        Vm::plan(&lab).disk(&disk, Bus::Virtio).with_second_console(SecondConsole::Virtio).start()?;
     let docker = vm.docker()?;
     let ssh = vm.ssh()?;
     every_terminal_has_a_login(&mut vm)?;
@@ -70,7 +72,7 @@ fn the_clock_is_right_after_ten_minutes_of_sleep() -> Result<()> {
 }
 
 fn every_terminal_has_a_login(vm: &mut Vm) -> Result<()> {
-    let second: fn(&mut Vm) -> &mut Console = Vm::virtio_console;
+    let second: fn(&mut Vm) -> &mut Console = Vm::second_console;
     for (terminal, console) in [("/dev/hvc0\n", second), ("/dev/ttyS0\n", Vm::console)] {
         let (output, _) = console(vm).run("tty; stty size", Deadline::reply())?;
         assert_eq!(output, format!("{terminal}24 80\n"));
