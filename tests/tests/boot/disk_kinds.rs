@@ -104,6 +104,7 @@ fn labelled_btrfs_over_a_whole_grown_disk_is_used_and_the_second_disk_is_not() -
     assert!(ssh.run("cat /proc/mounts")?.contains("/dev/sda /mnt/sda btrfs rw"));
     let size: u64 = ssh.run(SIZE_MIB)?.trim().parse()?;
     assert_eq!(size, 2048, "256 MiB were on the disk");
+    assert_eq!(ssh.run("docker info -f '{{.Driver}}'")?, "btrfs\n");
     vm.press_power_button()?;
     assert_eq!(second.hash()?, before);
     Ok(())
