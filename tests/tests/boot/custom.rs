@@ -30,6 +30,11 @@ const BAKED_IN: &[Row] = &[
         "stat -c '%a %U:%G %n' / /etc /home/docker",
         "755 root:root /\n755 root:root /etc\n755 docker:staff /home/docker\n",
     ),
+    (
+        "kernel settings",
+        "cat /proc/sys/vm/swappiness /proc/sys/vm/max_map_count /proc/sys/fs/inotify/max_user_instances",
+        "10\n1048576\n8192\n",
+    ),
     ("environment", "echo $HTTP_PROXY", "http://proxy.example.org:3128\n"),
     ("label", "docker info -f '{{.Labels}}'", "[fleet=blue]\n"),
     ("configuration file", "docker info -f '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'", "local true\n"),

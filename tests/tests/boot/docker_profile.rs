@@ -142,14 +142,15 @@ const CONFIGURATIONS: &[Row] = &[
          the following directives don't match any configuration option: no-such\n",
     ),
     (
-        "live restore",
-        "echo '{\"live-restore\": true}' | sudo tee /etc/docker/daemon.json >/dev/null; sudo service docker restart; \
+        "live restore, and a file that cannot open the listener",
+        "echo '{\"live-restore\": true, \"tls\": false}' | sudo tee /etc/docker/daemon.json >/dev/null; sudo service docker restart; \
          await-docker; \
          docker run -d --name kept b2d-test /bin/busybox sleep 1000 >/dev/null; \
          old=$(docker inspect -f '{{.State.Pid}}' kept); sudo service docker restart; \
          await-docker; \
-         [ \"$(docker inspect -f '{{.State.Pid}}' kept)\" = \"$old\" ] && echo same; docker rm -f kept",
-        "same\nkept\n",
+         [ \"$(docker inspect -f '{{.State.Pid}}' kept)\" = \"$old\" ] && echo same; docker rm -f kept; \
+         curl -s --noproxy '*' http://127.0.0.1:2376/_ping",
+        "same\nkept\nClient sent an HTTP request to an HTTPS server.\n",
     ),
     (
         "user namespaces",
@@ -164,11 +165,13 @@ const CONFIGURATIONS: &[Row] = &[
         "sudo rm /etc/docker/daemon.json; cd /var/lib/boot2docker; \
          for f in ca server serverkey; do sudo cp tls/$f.pem my-$f.pem; done; \
          printf '%s=/var/lib/boot2docker/my-%s.pem\\n' CACERT ca SERVERCERT server SERVERKEY serverkey | \
-         sudo tee profile >/dev/null; sudo service docker restart; await-docker; old=$(cat /var/run/docker.pid); \
+         sudo tee profile >/dev/null; echo DOCKER_TLS=--tls | sudo tee -a profile >/dev/null; \
+         sudo service docker restart; await-docker; old=$(cat /var/run/docker.pid); \
+         curl -skS --noproxy '*' https://127.0.0.1:2376/_ping 2>&1 | grep -o 'certificate required'; \
          go 2120; for i in $(seq 600); do \
          grep -o 'my-server.pem expires in' /run/boot2docker/motd.d/docker && break; sleep 0.2; done; \
          [ \"$(cat /var/run/docker.pid)\" = \"$old\" ] && echo same; go -2120",
-        "my-server.pem expires in\nsame\n",
+        "certificate required\nmy-server.pem expires in\nsame\n",
     ),
     (
         "a broken profile is told with its line, and docker starts",
