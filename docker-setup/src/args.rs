@@ -60,15 +60,13 @@ fn is_opening(arg: &str) -> bool {
 }
 
 fn tls_arguments(mode: Tls, plan: &TlsPlan) -> Vec<String> {
-    let switch = match mode {
-        Tls::Verify => "--tlsverify",
-        Tls::Encrypt => "--tls",
+    if mode == Tls::Off {
         // Said aloud: without it dockerd waits, to be noticed.
-        Tls::Off => return vec!["--tls=false".to_owned()],
-    };
+        return vec!["--tls=false".to_owned()];
+    }
     let file = |flag: &str, path: &Path| format!("{flag}={}", path.display());
     vec![
-        switch.to_owned(),
+        "--tlsverify".to_owned(),
         file("--tlscacert", &plan.ca_cert),
         file("--tlscert", &plan.server_cert),
         file("--tlskey", &plan.server_key),

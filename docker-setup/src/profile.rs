@@ -24,8 +24,6 @@ const CROND_LOGLEVEL: &str = "8";
 pub enum Tls {
     /// Clients must show a certificate of our authority.
     Verify,
-    /// Encrypted, but open to every client: `DOCKER_TLS=--tls`.
-    Encrypt,
     /// Not at all: `DOCKER_TLS=no`.
     Off,
 }
@@ -130,12 +128,11 @@ impl Profile {
     }
 }
 
-/// Only `no` takes the protection away. `--tls` was how people asked for encryption alone; every other value, also a
-/// flag such as `--tls=false`, keeps the default.
+/// Only `no` takes the protection away; every other value, also a flag such as `--tls=false`, keeps the default. `--tls` was
+/// how people asked for encryption alone: engines since 23 ask clients for a certificate then, too.
 fn tls(words: &[String]) -> Tls {
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["no"] => Tls::Off,
-        ["--tls" | "--tls=true"] => Tls::Encrypt,
+    match words {
+        [word] if word == "no" => Tls::Off,
         _ => Tls::Verify,
     }
 }

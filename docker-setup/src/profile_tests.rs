@@ -33,7 +33,7 @@ fn listener_is_open_only_when_asked_for() {
         ("yes", "", Tls::Verify, &["tcp://0.0.0.0:2376"]),
         ("--tlsverify", "", Tls::Verify, &["tcp://0.0.0.0:2376"]),
         ("--tls=false", "-H tcp://0.0.0.0:2375", Tls::Verify, &["tcp://0.0.0.0:2376"]),
-        ("--tls", "", Tls::Encrypt, &["tcp://0.0.0.0:2376"]),
+        ("--tls", "", Tls::Verify, &["tcp://0.0.0.0:2376"]),
         ("no", "", Tls::Off, &["tcp://0.0.0.0:2375"]),
         ("no", "-H tcp://10.0.0.1:4243", Tls::Off, &["tcp://10.0.0.1:4243"]),
         ("no", "--host=unix:///x.sock", Tls::Off, &["unix:///x.sock"]),
