@@ -26,7 +26,6 @@ impl Machine {
             return;
         }
         log::info!("{who} asks for {end:?}");
-        self.consoles.print(&format!("boot2docker: {}", end.gerund()));
         self.waits.clear();
         self.end_jobs();
         let shutdown = Shutdown::begin(end, clock::since_kernel_start());
@@ -67,6 +66,10 @@ impl Machine {
         log::info!("shutdown: {:?}", shutdown.work());
         match shutdown.work() {
             Work::Stop(group) => {
+                // A session that ends takes along what its terminal has not shown yet, so this comes after the logins.
+                if group == StopGroup::Docker {
+                    self.consoles.print(&format!("boot2docker: {}", shutdown.end.gerund()));
+                }
                 for id in self.units_in(group) {
                     self.unit_event(&id, Event::Stop);
                 }
