@@ -10,8 +10,8 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-/// Machines that run side by side; each has two virtual CPUs and 2 GiB.
-const SLOTS: usize = 2;
+/// Machines that run side by side; each has 2 GiB.
+pub const SLOTS: usize = 2;
 
 /// The right to run one machine; given back when dropped.
 #[derive(Debug)]

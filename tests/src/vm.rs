@@ -20,7 +20,7 @@ use crate::docker::{Certificates, Docker};
 use crate::qemu::Qemu;
 use crate::qmp::Qmp;
 use crate::second_console::SecondConsole;
-use crate::slot::Slot;
+use crate::slot::{SLOTS, Slot};
 use crate::ssh::Ssh;
 use crate::{Deadline, Lab};
 
@@ -29,6 +29,10 @@ const SSH_PORT: u16 = 22;
 
 /// Memory of a machine unless a test says otherwise. Unit: MiB.
 const MEMORY_MIB: u32 = 2048;
+
+/// Virtual CPUs of a machine, where the host has processors enough for all machines side by side. More than it has cost
+/// a quarter of the time: they wait for each other while they wait for a processor.
+const CPUS: u32 = 2;
 
 /// VirtualBox's usual host-only network.
 const HOST_ONLY_NETWORK: &str = "192.168.99.0/24";
@@ -94,6 +98,13 @@ impl VmPlan {
     #[must_use]
     pub fn in_slot(mut self, slot: &Arc<Slot>) -> Self {
         self.slot = Some(Arc::clone(slot));
+        self
+    }
+
+    /// Gives it several processors, however few the host has.
+    #[must_use]
+    pub fn with_several_cpus(mut self) -> Self {
+        self.machine.cpus = CPUS;
         self
     }
 
@@ -219,7 +230,7 @@ impl Vm {
         let forwards = [SSH_PORT, DOCKER_TLS_PORT].map(|guest| Forward { host: 0, guest });
         let machine = Machine {
             memory_mib: MEMORY_MIB,
-            cpus: 2,
+            cpus: cpus(),
             accelerator: accelerator(),
             is_bare_metal: false,
             firmware: Firmware::Bios,
@@ -385,6 +396,12 @@ impl Drop for Vm {
             drop(self.last_words());
         }
     }
+}
+
+/// Returns the virtual CPUs of a machine for which a test does not ask for several.
+fn cpus() -> u32 {
+    let share = std::thread::available_parallelism().map_or(1, usize::from) / SLOTS;
+    u32::try_from(share).unwrap_or(CPUS).clamp(1, CPUS)
 }
 
 fn copy_variables(lab: &Lab) -> Result<PathBuf> {

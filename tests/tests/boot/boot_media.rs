@@ -27,14 +27,14 @@ fn bios_starts_the_cd() -> Result<()> {
 fn bios_starts_the_disk_that_holds_the_data_too() -> Result<()> {
     let lab = Lab::new("bios-disk")?;
     let disk = written_disk(&lab)?;
-    reaches_a_container(Vm::plan(&lab).boot(Boot::Disk(disk, Bus::Virtio)), "/mnt/vda3")
+    reaches_a_container(Vm::plan(&lab).with_several_cpus().boot(Boot::Disk(disk, Bus::Virtio)), "/mnt/vda3")
 }
 
 #[test]
 fn uefi_starts_the_cd() -> Result<()> {
     let lab = Lab::new("uefi-cd")?;
     let disk = Image::data(&lab, "data", Layout::Partition)?;
-    reaches_a_container(Vm::plan(&lab).uefi().disk(&disk, Bus::Nvme), "/mnt/nvme0n1p1")
+    reaches_a_container(Vm::plan(&lab).with_several_cpus().uefi().disk(&disk, Bus::Nvme), "/mnt/nvme0n1p1")
 }
 
 #[test]

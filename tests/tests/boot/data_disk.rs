@@ -18,7 +18,7 @@ const SERVE: &str = "[ -e /index.html ] || busybox cat /proc/sys/kernel/random/u
 fn containers_and_images_survive_a_reboot() -> Result<()> {
     let lab = Lab::new("reboot")?;
     let disk = Image::data(&lab, "data", Layout::Partition)?;
-    let mut vm = Vm::plan(&lab).forward(WEB_PORT).disk(&disk, Bus::Virtio).start()?;
+    let mut vm = Vm::plan(&lab).with_several_cpus().forward(WEB_PORT).disk(&disk, Bus::Virtio).start()?;
 
     let docker = vm.docker()?;
     let ssh = vm.ssh()?;

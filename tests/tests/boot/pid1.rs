@@ -35,8 +35,11 @@ const CLOCK_ERROR: u64 = 2;
 fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
     let lab = Lab::new("pid1")?;
     let disk = Image::data(&lab, "data", Layout::Partition)?;
-    let mut vm =
-        Vm::plan(&lab).disk(&disk, Bus::Virtio).with_second_console(SecondConsole::Virtio).start()?;
+    let mut vm = Vm::plan(&lab)
+        .with_several_cpus()
+        .disk(&disk, Bus::Virtio)
+        .with_second_console(SecondConsole::Virtio)
+        .start()?;
     let docker = vm.docker()?;
     let ssh = vm.ssh()?;
     every_terminal_has_a_login(&mut vm)?;
