@@ -11,7 +11,7 @@ use tests::{Lab, power_cuts};
 const SEED: u64 = 7;
 
 #[test]
-#[ignore = "eleven boots one after the other; what a round takes on two idle cores is not known yet"]
+#[ignore = "eleven boots one after the other, five minutes without hardware virtualisation"]
 fn nothing_acknowledged_is_lost_when_the_power_goes() -> Result<()> {
     let lab = Lab::new("power-cuts")?;
     let slot = Arc::new(Slot::acquire(&lab.slots())?);
