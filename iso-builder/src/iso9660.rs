@@ -95,7 +95,12 @@ impl Iso {
     /// When the image ends before.
     pub fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        let result: io::Result<()> = self.file.read_exact_at(&mut bytes, offset);
+        let result = self.file.read_exact_at(&mut bytes, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                io::Error::other("the file ends before; it is no ISO, or not all of one")
+            }
+            _ => error,
+        });
         result.with_context(|| format!("reading {length} bytes at {offset} of {}", self.path.display()))?;
         Ok(bytes)
     }

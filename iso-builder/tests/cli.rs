@@ -209,7 +209,10 @@ fn customizing_says_what_it_lacks_and_writes_nothing() {
     let cases: [(&[&str], &str); 3] = [
         (&[], "customizing needs --config FILE, which says what to bake in"),
         (&["--config", "empty.toml"], "reading empty.toml: it bakes nothing in"),
-        (&["--config", "my.toml"], "reading 6 bytes at 32768 of in.iso: failed to fill whole buffer"),
+        (
+            &["--config", "my.toml"],
+            "reading 6 bytes at 32768 of in.iso: the file ends before; it is no ISO, or not all of one",
+        ),
     ];
     for (arguments, expected) in cases {
         let arguments = [&["customize", "in.iso", "-o", "out.iso"], arguments].concat();
