@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{
@@ -11,7 +11,9 @@ use b2d_sys::contract::{
 };
 use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
 use b2d_sys::effects::console;
-use b2d_sys::effects::files::{ensure_dir, remove_if_exists, replace_symlink, write_atomic};
+use b2d_sys::effects::files::{
+    ensure_dir, ensure_synchronous_dir, remove_if_exists, replace_symlink, write_atomic,
+};
 use nix::fcntl::OFlag;
 
 use crate::facts::{BUNDLE, ETC_DOCKER};
@@ -24,6 +26,8 @@ const USER: Option<(u32, u32)> = Some((DOCKER_UID, STAFF_GID));
 /// Whose state the notes are; `service docker status` shows them.
 const SUBJECT: &str = "docker";
 const DOCKERD: &str = "/usr/sbin/dockerd";
+/// What containerd gives its root, wherever that is; releases since 2025 take the bits of others away.
+const STORE_MODE: u32 = 0o711;
 /// It reads two files.
 const VALIDATE_SECS: u64 = 30;
 /// The log's name in boot2docker's releases of 2018 to 2020.
@@ -108,9 +112,19 @@ pub fn publish(settings: &Settings) -> bool {
         ("limits", wanted(DAEMON_LIMITS, limits)),
         ("crond's arguments", write(CROND_ARGS, &settings.crond_args, 0o644, None)),
         ("containerd's arguments", write(CONTAINERD_ARGS, &settings.containerd_args, 0o644, None)),
+        ("containerd's directories", make_synchronous(&settings.synchronous_dirs)),
         ("docker's log", link_log(&settings.log_file)),
     ];
     outcomes.into_iter().fold(true, |is_complete, (what, outcome)| reported(what, outcome) & is_complete)
+}
+
+fn make_synchronous(dirs: &[PathBuf]) -> Result<()> {
+    for dir in dirs {
+        if !ensure_synchronous_dir(dir, STORE_MODE)? {
+            log::debug!("the file system of {} has no synchronous directories", dir.display());
+        }
+    }
+    Ok(())
 }
 
 /// boot2docker's last releases kept the log in a folder of logs: that name stays, unless a log of theirs is there.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use b2d_sys::contract::NTP_DIR;
 
-use crate::engine::containerd_arguments;
+use crate::engine::{blob_dirs, containerd_arguments};
 use crate::exports;
 use crate::profile::{MOST_OPEN_FILES, Profile};
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub crond_args: String,
     /// containerd's further arguments, one a line.
     pub containerd_args: String,
+    /// Directories to be made, outer ones first, in which containerd's renames are on the disk at once.
+    pub synchronous_dirs: Vec<PathBuf>,
     /// dockerd's log.
     pub log_file: PathBuf,
 }
@@ -51,6 +53,7 @@ pub fn settings(profile: &Profile, error: Option<&str>) -> Settings {
         limits: limits(profile.ulimits.as_deref(), &mut notes),
         crond_args: crond_args(&profile.crond_loglevel, &mut notes),
         containerd_args: containerd_arguments(&profile.data_root),
+        synchronous_dirs: blob_dirs(&profile.data_root),
         log_file: profile.log_file.clone(),
         notes,
     }
@@ -112,6 +115,9 @@ impl fmt::Display for Settings {
         }
         writeln!(f, "crond {}", self.crond_args.trim_end().replace('\n', " "))?;
         writeln!(f, "containerd {}", self.containerd_args.trim_end().replace('\n', " "))?;
+        for dir in &self.synchronous_dirs {
+            writeln!(f, "make directory {}, with synchronous updates", dir.display())?;
+        }
         writeln!(f, "docker's log {}", self.log_file.display())
     }
 }

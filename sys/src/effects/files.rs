@@ -2,10 +2,12 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::io::Errno;
 
 /// Replaces `path` by a file with these bytes, permission bits and owner (uid, gid; None: ours).
 ///
@@ -45,6 +47,34 @@ pub fn ensure_dir(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(
         fs::set_permissions(path, Permissions::from_mode(mode))
     };
     make().with_context(|| format!("making directory {}", path.display()))
+}
+
+/// Makes `path` a directory whose updates are synchronous: a file that was renamed into it is on the disk when the call
+/// returns, without a sync of the directory. Directories made in it later are so, too; missing parents are not. Missing
+/// ones get these permission bits, those that exist keep theirs.
+///
+/// Returns false if the file system has no such flag; then it is a directory like any other.
+/// Source: uapi/linux/fs.h FS_DIRSYNC_FL; chattr(1), attribute D.
+///
+/// # Errors
+/// When something else is in the way, or the file system refuses.
+pub fn ensure_synchronous_dir(path: &Path, mode: u32) -> Result<bool> {
+    let make = || -> io::Result<bool> {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        let directory = fs::File::open(path)?;
+        let set = ioctl_getflags(&directory).and_then(|flags| {
+            if flags.contains(IFlags::DIRSYNC) {
+                return Ok(());
+            }
+            ioctl_setflags(&directory, flags | IFlags::DIRSYNC)
+        });
+        match set {
+            // tmpfs and XFS know other flags only, some file systems know none.
+            Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            set => set.map(|()| true).map_err(io::Error::from),
+        }
+    };
+    make().with_context(|| format!("making directory {}, with synchronous updates", path.display()))
 }
 
 /// Makes `link` a symbolic link to `target`, whatever file or link was there; an empty directory gives way, too.
@@ -146,6 +176,28 @@ mod tests {
         }
         assert!(replace_symlink(Path::new("/target"), &at("full")).is_err());
         assert!(at("full/sub").is_dir());
+    }
+
+    #[test]
+    fn synchronous_directories_are_made_once_and_keep_their_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("a"), dir.path().join("a/b"));
+        let is_synchronous = ensure_synchronous_dir(&outer, 0o711).unwrap();
+        fs::set_permissions(&outer, Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(ensure_synchronous_dir(&inner, 0o711).unwrap(), is_synchronous);
+        assert_eq!(ensure_synchronous_dir(&outer, 0o711).unwrap(), is_synchronous, "again");
+        assert_eq!(outer.metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(inner.metadata().unwrap().mode() & 0o777, 0o711);
+        if is_synchronous {
+            let flags = |path| ioctl_getflags(fs::File::open(path).unwrap()).unwrap();
+            assert!(flags(&inner).contains(IFlags::DIRSYNC));
+            fs::create_dir(inner.join("c")).unwrap();
+            assert!(flags(&inner.join("c")).contains(IFlags::DIRSYNC), "what is made in it is so, too");
+        } else {
+            eprintln!("skipped: the file system below {} has no such flag", dir.path().display());
+        }
+        fs::write(dir.path().join("file"), "x").unwrap();
+        assert!(ensure_synchronous_dir(&dir.path().join("file/d"), 0o711).is_err());
     }
 
     #[test]
