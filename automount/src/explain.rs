@@ -55,3 +55,54 @@ fn read(name: &str, image: &Path) -> Result<Vec<Device>> {
     }
     Ok(devices)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use b2d_sys::contract::MAGIC;
+
+    use super::*;
+    use crate::plan;
+
+    #[test]
+    fn image_files_are_judged_as_disks_of_the_machine_they_are_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = |name: &str, at: u64, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            let file = File::create(&path).unwrap();
+            file.set_len(1 << 30).unwrap();
+            file.write_all_at(bytes, at).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let asks = image("asks", 0, MAGIC.as_bytes());
+        let (blank, luks) = (image("blank", 0, b""), image("luks", 0, b"LUKS\xba\xbe\x00\x02"));
+        let rows: [(&[&str], bool, &[&str]); 3] = [
+            (
+                &[&luks, &blank],
+                true,
+                &[
+                    "left alone: holds LUKS",
+                    "is formatted: a blank disk in a virtual machine that has no other",
+                ],
+            ),
+            (
+                &[&blank],
+                false,
+                &["left alone: blank, but this is no virtual machine; b2d.format=/dev/... formats it"],
+            ),
+            (
+                &[&blank, &asks],
+                true,
+                &["left alone: /dev/sdb comes first", "is formatted: it asks to be formatted"],
+            ),
+        ];
+        for (images, is_virtual, expected) in rows {
+            let plan = plan::plan(&facts(images, Asked::default(), is_virtual).unwrap());
+            let verdicts: Vec<String> =
+                plan.verdicts.iter().map(|(_, verdict)| verdict.to_string()).collect();
+            assert_eq!(verdicts, expected, "{images:?}");
+        }
+        assert!(facts(&["/no/such/image"], Asked::default(), true).is_err());
+    }
+}
