@@ -5,24 +5,20 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
 
-/// Returns an archive for `docker load` with one image `name` of one layer: the guest's own `busybox`, and a file that
-/// makes it different from all others.
+/// Returns an archive for `docker load` with one image `name` of one layer: the guest's own `busybox`, and `filling`. The
+/// image says its name, from its configuration: images of the same filling share their layer.
 ///
 /// Source: the Docker image specification v1.2, and moby's `image/tarexport`.
 ///
 /// # Errors
 /// When it cannot be made in memory.
 pub fn docker_archive(name: &str, busybox: &[u8], filling: &[u8]) -> Result<Vec<u8>> {
-    let layer = tar_of(&[
-        ("bin/busybox", 0o755, busybox),
-        ("filling", 0o644, filling),
-        ("name", 0o644, name.as_bytes()),
-    ])?;
-    let digest: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
+    let layer = tar_of(&[("bin/busybox", 0o755, busybox), ("filling", 0o644, filling)])?;
+    let digest = sha256(&layer);
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": { "Cmd": ["/bin/busybox", "cat", "/name"] },
+        "config": { "Cmd": ["/bin/busybox", "echo", name] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
     });
     let manifest = json!([{
@@ -37,7 +33,11 @@ pub fn docker_archive(name: &str, busybox: &[u8], filling: &[u8]) -> Result<Vec<
     ])
 }
 
-fn tar_of(files: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
+/// Returns an archive of files: path, permission bits and content of each.
+///
+/// # Errors
+/// When it cannot be made in memory.
+pub fn tar_of(files: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
     for (path, mode, content) in files {
         let mut header = Header::new_ustar();
@@ -46,4 +46,10 @@ fn tar_of(files: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
         archive.append_data(&mut header, path, *content)?;
     }
     Ok(archive.into_inner()?)
+}
+
+/// Returns a digest as `sha256sum` prints it.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -213,11 +213,12 @@ impl Image {
         let copy = || -> io::Result<()> {
             let (from, to) = (File::open(&self.path)?, File::create(path)?);
             to.set_len(self.length())?;
-            let mut chunk = vec![0; CHUNK_BYTES];
+            let (mut chunk, zeros) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
             for at in (0..self.length()).step_by(CHUNK_BYTES) {
                 let count = usize::try_from(self.length() - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
                 from.read_exact_at(&mut chunk[..count], self.start() + at)?;
-                if chunk[..count].iter().any(|&byte| byte != 0) {
+                // Byte by byte, a GiB takes ten seconds in a debug build.
+                if chunk[..count] != zeros[..count] {
                     to.write_all_at(&chunk[..count], at)?;
                 }
             }

@@ -11,7 +11,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::Lab;
-use tests::power_cuts::{self, ROUND_CUTS, Tally};
+use tests::power_cuts::{self, LONG, ROUND_CUTS, Tally};
 use tests::slot::Slot;
 
 const USAGE: &str = "usage: power-cuts [--cuts N] [--seed FIRST] [--machines N]";
@@ -64,7 +64,7 @@ fn rounds(next: &AtomicU64, end: u64, results: &Mutex<Results>) -> Result<()> {
         }
         let lab = Lab::new(&format!("power-cuts-seed-{seed}"))?;
         let slot = Arc::new(Slot::acquire(&lab.folder().join("slots"))?);
-        let round = power_cuts::round(&lab, &slot, seed, say);
+        let round = power_cuts::round(&lab, &slot, LONG, seed, say);
         let mut results = results.lock().expect("no worker panics");
         match round {
             Ok(tally) => {
