@@ -76,7 +76,8 @@ pub fn build(
     for source in SOURCES {
         key = key.tree(&project.root().join(source))?;
     }
-    step::latest(&project.target_folder("guest")?.join("programs"), &key.finish(), |part| {
+    // A checkout of the same sources compiles the same bytes, so all share them.
+    step::shared(&project.cache_folder("guest")?, &key.finish(), "compiling these programs", |part| {
         let bar = ui.spinner("compiling the guest programs");
         fetch_crates(project, offline)?;
         let spec = spec(project, tools, &rust, epoch)?;

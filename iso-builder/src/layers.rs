@@ -103,23 +103,21 @@ impl Inputs<'_> {
         if let Some(archive) = &self.config.engine_archive {
             key = key.text("engine").text(&archive.archive.sha256);
         }
-        let folder =
-            step::latest(&self.project.target_folder("layers")?.join("base"), &key.finish(), |part| {
-                let mut tree = self.recipe.select(packages, self.ui)?;
-                if let Some(archive) = engine {
-                    engine::replace(&mut tree, archive)?;
-                }
-                self.recipe.add_folders_and_links(&mut tree);
-                self.add_busybox_applets(&mut tree)?;
-                add_folder(&mut tree, &kernel.modules().join("lib"), Path::new("/usr/lib"), &|_, bytes| {
-                    bytes
-                })?;
-                tree.add_parents(|path| self.recipe.describe_folder(path));
-                let bar = self.ui.spinner("packing the base layer");
-                self.pack(&tree, level, &part.join("layer.squashfs"))?;
-                drop(bar);
-                Ok(())
-            })?;
+        // Packing it takes a minute and no file of the checkout is in it, so all checkouts share it.
+        let cache = self.project.cache_folder("layers")?;
+        let folder = step::shared(&cache, &key.finish(), "packing this layer", |part| {
+            let mut tree = self.recipe.select(packages, self.ui)?;
+            if let Some(archive) = engine {
+                engine::replace(&mut tree, archive)?;
+            }
+            self.recipe.add_folders_and_links(&mut tree);
+            self.add_busybox_applets(&mut tree)?;
+            let modules = kernel.modules().join("lib");
+            add_folder(&mut tree, &modules, Path::new("/usr/lib"), &|_, bytes| bytes)?;
+            tree.add_parents(|path| self.recipe.describe_folder(path));
+            let _bar = self.ui.spinner("packing the base layer");
+            self.pack(&tree, level, &part.join("layer.squashfs"))
+        })?;
         Ok(Layer { name: "10-base.squashfs", file: folder.join("layer.squashfs") })
     }
 
