@@ -16,6 +16,7 @@ use crate::mirror::MirrorOptions;
 use crate::packages::{self, LockOptions, Packages, Update};
 use crate::progress::Progress;
 use crate::project::Project;
+use crate::sbom::spdx::Document;
 use crate::sbom::{self, Bill};
 use crate::tools::ToolsTree;
 use crate::turn::{self, Turn};
@@ -161,11 +162,17 @@ impl Build {
         Ok((programs.join("init"), layers, bill))
     }
 
-    /// Returns the initramfs with the layer of what the configuration bakes in, or `initrd` if that is nothing.
-    fn customized(&self, tools: &ToolsTree, layers: &[Layer], initrd: PathBuf) -> Result<PathBuf> {
+    /// Returns the initramfs with the layer of what the configuration bakes in, and its bill of materials; or `initrd` if
+    /// that is nothing.
+    fn customized(
+        &self,
+        tools: &ToolsTree,
+        layers: &[Layer],
+        initrd: PathBuf,
+    ) -> Result<(PathBuf, Option<Document>)> {
         let Self { project, config, .. } = self;
         if !config.custom.has_layer() && config.post_process.is_none() {
-            return Ok(initrd);
+            return Ok((initrd, None));
         }
         let read = |file: &Path| std::fs::read(file).with_context(|| format!("reading {}", file.display()));
         let opened = layers.iter().map(|layer| squashfs::Layer::open(layer.name, read(&layer.file)?));
@@ -182,7 +189,7 @@ impl Build {
             let bytes = initrd::with_layer(read(&initrd)?, &baked.name, &baked.squashfs, time)?;
             step::write_atomically(&part.join("initrd.img"), &bytes)
         })?;
-        Ok(folder.join("initrd.img"))
+        Ok((folder.join("initrd.img"), baked.bill))
     }
 
     /// Builds everything and writes the ISO to `out`.
@@ -195,7 +202,7 @@ impl Build {
         let kernel = self.kernel(&packages, &tools)?;
         let (init, layers, bill) = self.rootfs(&packages, &tools, &kernel)?;
         let initrd = initrd::build(&self.project, &init, &layers, self.config.epoch)?;
-        let initrd = self.customized(&tools, &layers, initrd)?;
+        let (initrd, customized) = self.customized(&tools, &layers, initrd)?;
         let Self { project, config, ui, .. } = self;
         let version = self.version(&packages)?;
         let parts = Parts {
@@ -208,7 +215,7 @@ impl Build {
             ui: *ui,
         };
         parts.build(out)?;
-        bill.publish(out)?;
+        bill.publish(out, customized.as_ref())?;
         let size = std::fs::metadata(out).with_context(|| format!("reading {}", out.display()))?.len();
         let mib = size as f64 / f64::from(1 << 20);
         ui.note(&format!(

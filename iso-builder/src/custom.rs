@@ -4,6 +4,7 @@
 //! Defaults lie where the data disk comes before them; nothing is ever put on the data disk itself.
 
 mod accounts;
+mod bill;
 mod engine;
 mod facts;
 mod image;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 
 pub use self::image::Image;
 use crate::config::Custom;
+use crate::sbom::spdx::Document;
 use crate::tree::Tree;
 
 /// Numbers of custom layers: above the image's own, each above those that an ISO has already.
@@ -29,6 +31,8 @@ pub struct Baked {
     pub name: String,
     /// The squashfs.
     pub squashfs: Vec<u8>,
+    /// The bill of materials of the image with this layer; none if the image has none.
+    pub bill: Option<Document>,
 }
 
 /// Returns the files of the layer that brings what `custom` says on top of `image`.
@@ -39,14 +43,17 @@ pub fn tree(custom: &Custom, image: &Image) -> Result<Tree> {
     Ok(plan::plan(custom, &facts::read(custom)?, image)?)
 }
 
-/// Packs the layer `tree`, to lie on top of `image`; all its time stamps are `time`.
+/// Packs the layer `tree`, to lie on top of `image`; all its time stamps are `time`. The image's bill of materials is in
+/// the layer again, with what the layer adds.
 ///
 /// # Errors
-/// When there is no room for one more layer.
+/// When there is no room for one more layer, or the image's bill of materials cannot be read.
 pub fn pack(tree: &Tree, image: &Image, time: u32) -> Result<Baked> {
     let name = NUMBERS
         .map(|number| format!("{number}-custom.squashfs"))
         .find(|name| image.layer_names().iter().all(|known| *known < name.as_str()))
         .with_context(|| format!("adding a layer: the image has {} already", NUMBERS.len()))?;
-    Ok(Baked { name, squashfs: pack::squashfs(tree, time)? })
+    let bill = bill::with_layer(image, &name, tree)?;
+    let tree = bill.as_ref().map_or_else(|| Ok(tree.clone()), |bill| bill::with_bill(image, tree, bill))?;
+    Ok(Baked { name, squashfs: pack::squashfs(&tree, time)?, bill })
 }

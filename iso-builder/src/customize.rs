@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::config::Custom;
 use crate::custom::{self, Image};
 use crate::squashfs;
-use crate::{boot_config, digest, initrd, inspect, iso, rewrite, step};
+use crate::{boot_config, digest, initrd, inspect, iso, rewrite, sbom, step};
 
 /// Path of the initramfs in the ISO.
 const INITRD: &str = "/boot/initrd.img";
@@ -25,7 +25,7 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
     let opened = inspect::open(input)?;
     let label = opened.label()?;
     let mut contents = BTreeMap::new();
-    let mut told = String::new();
+    let (mut told, mut bill) = (String::new(), None);
     if custom.has_layer() {
         let image = Image::new(squashfs::layers_of(input)?);
         let tree = custom::tree(&custom, &image)?;
@@ -34,6 +34,7 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
         told += &format!("layer {}: {files} files and folders, {} bytes\n", baked.name, baked.squashfs.len());
         let initrd = initrd::with_layer(opened.read(INITRD)?, &baked.name, &baked.squashfs, image.time())?;
         contents.insert(INITRD, initrd);
+        bill = baked.bill;
     }
     if let Some(append) = &custom.append {
         for (path, text) in boot_config::with_append(&opened, append)? {
@@ -47,6 +48,9 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
     step::write_atomically(out, &bytes)?;
     let sum = digest::of_reader(&mut &bytes[..]).context("hashing the ISO")?;
     iso::publish_sum(out, &sum)?;
+    if let Some(bill) = bill {
+        sbom::publish_document(&bill, out)?;
+    }
     Ok(told
         + &format!(
             "{}: {:.1} MiB, label {label}, sha256 {sum}\n",

@@ -26,16 +26,22 @@ use debian::Binary;
 use spdx::{Document, Package, Reference, Relationship};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 2;
+const REVISION: u32 = 4;
 
 /// Name of the document in the image and, with the ISO's name before it, beside the ISO.
 pub const FILE: &str = "boot2docker.spdx.json";
+
+/// What takes the place of `iso` in the ISO's name.
+const DOCUMENT: &str = "spdx.json";
 
 /// Name of the lock in the image.
 const LOCK_FILE: &str = "boot2docker.lock";
 
 /// Archive of the licences' texts, in the image and beside the ISO.
 const LICENCES: &str = "licences.tar.zst";
+
+/// Licence of the kernel. Source: linux, COPYING.
+const LINUX_LICENCE: &str = "GPL-2.0-only WITH Linux-syscall-note";
 
 /// Level for the archive of licences.
 const LICENCES_LEVEL: i32 = 19;
@@ -74,19 +80,31 @@ impl Bill {
         self.folder.join("image")
     }
 
-    /// Puts the document, the licences and the ISO's own digest beside the ISO at `iso`.
+    /// Puts the document, the licences and the ISO's own digest beside the ISO at `iso`. The document is `customized` if
+    /// the image has a layer more.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn publish(&self, iso: &Path) -> Result<()> {
+    pub fn publish(&self, iso: &Path, customized: Option<&Document>) -> Result<()> {
         let copy = |from: &Path, to: &Path| {
             let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
             step::write_atomically(to, &bytes)
         };
-        copy(&self.in_image().join(FILE), &iso.with_extension("spdx.json"))?;
+        match customized {
+            Some(document) => publish_document(document, iso)?,
+            None => copy(&self.in_image().join(FILE), &iso.with_extension(DOCUMENT))?,
+        }
         copy(&self.in_image().join(LICENCES), &iso.with_extension(LICENCES))?;
         publish_sum(iso, &digest::of_file(iso)?)
     }
+}
+
+/// Puts a document beside the ISO at `iso`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn publish_document(document: &Document, iso: &Path) -> Result<()> {
+    step::write_atomically(&iso.with_extension(DOCUMENT), document.to_text().as_bytes())
 }
 
 impl Inputs<'_> {
@@ -126,8 +144,10 @@ impl Inputs<'_> {
             |name: &str| self.config.engine_archive.is_some() && engine::REPLACED.contains(&name);
         let is_used = |name: &String| used.contains(name) && !is_replaced(name);
         let used: Vec<_> = self.packages.iter().filter(|(package, _)| is_used(&package.name)).collect();
-        let binaries =
-            used.iter().map(|(package, file)| debian::read(package, file)).collect::<Result<Vec<_>>>()?;
+        let binaries = used
+            .iter()
+            .map(|(package, file)| debian::read(package, file, self.packages))
+            .collect::<Result<Vec<_>>>()?;
         let graph = crates::read(self.project, offline)?;
         let image = part.join("image");
         fs::create_dir(&image).with_context(|| format!("creating {}", image.display()))?;
@@ -145,19 +165,23 @@ impl Inputs<'_> {
 
     fn document(&self, binaries: &[Binary], graph: &crates::Graph) -> Result<Document> {
         let system = Package {
-            purpose: Some("OPERATING-SYSTEM".into()),
+            purpose: Some("OPERATING_SYSTEM".into()),
+            comment: Some("an aggregate; each part has a licence of its own".into()),
             ..Package::new("SPDXRef-boot2docker", "boot2docker", self.version)
         };
         let source = match self.kernel_source {
-            SourceArchive::Package(package, _) => debian::package(package),
+            SourceArchive::Package(package, _) => {
+                Package { licence_declared: LINUX_LICENCE.into(), ..debian::package(package) }
+            }
             SourceArchive::File { sha256, .. } => Package {
                 checksums: spdx::sha256(sha256),
+                licence_declared: LINUX_LICENCE.into(),
                 comment: Some("an archive that the configuration of this build names".into()),
                 ..Package::new("SPDXRef-kernel-source", "linux", self.kernel_release)
             },
         };
         let kernel = Package {
-            licence_declared: "GPL-2.0-only WITH Linux-syscall-note".into(),
+            licence_declared: LINUX_LICENCE.into(),
             comment: Some("with the patches and the configuration of kernel-config/".into()),
             ..Package::new("SPDXRef-kernel", "linux", self.kernel_release)
         };
@@ -190,7 +214,8 @@ impl Inputs<'_> {
             packages.push(package);
             relations.extend(relation);
         }
-        Document::new(self.version, self.config.epoch, packages, relations)
+        let licences = binaries.iter().flat_map(|binary| binary.licences.clone()).collect();
+        Document::new(self.version, self.config.epoch, packages, relations, licences)
     }
 }
 

@@ -373,3 +373,37 @@ fn a_layer_is_packed_the_same_each_time_and_lies_above_the_others() {
     let stacked = Image::new(vec![layer]);
     assert_eq!(pack(&tree, &stacked, 9).unwrap().name, "61-custom.squashfs");
 }
+
+#[test]
+fn the_bill_of_materials_names_what_is_baked_in() {
+    use crate::sbom::spdx::{Document, Package, Relationship};
+    const BILL: &str = "/usr/share/boot2docker/boot2docker.spdx.json";
+    let system = Package::new("SPDXRef-boot2docker", "boot2docker", "1");
+    let relations = vec![Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", &system.id)];
+    let plain = Document::new("1", 0, vec![system], relations, Vec::new()).unwrap();
+    let layer = |path: &str, text: &str| {
+        let mut tree = Tree::default();
+        tree.insert(GuestPath::new(path), Node::file(text.as_bytes(), 0o644));
+        tree.insert(GuestPath::new("/etc/alias"), Node::symlink("hosts"));
+        tree.add_parents(|_| None);
+        tree
+    };
+    let open = |name: &str, bytes: Vec<u8>| Layer::open(name, bytes).unwrap();
+    let base = || open("10-base.squashfs", pack::squashfs(&layer(BILL, &plain.to_text()), 7).unwrap());
+
+    let first = pack(&layer("/etc/abc", "abc"), &Image::new(vec![base()]), 7).unwrap();
+    let bill = first.bill.unwrap();
+    let found = |name: &str| bill.packages.iter().find(|package| package.name == name).unwrap();
+    let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(found("/etc/abc").sha256(), Some(sum));
+    assert_eq!(found("/etc/alias").comment.as_deref(), Some("link to hosts"));
+    assert_ne!(bill.document_namespace, plain.document_namespace);
+    // The image's bill is this one, and one more layer adds to it.
+    let image = Image::new(vec![base(), open(&first.name, first.squashfs)]);
+    assert_eq!(image.text(BILL).unwrap(), Some(bill.to_text()));
+    let second = pack(&layer("/etc/more", ""), &image, 7).unwrap().bill.unwrap();
+    let names: Vec<_> = second.packages.iter().map(|package| package.name.as_str()).collect();
+    let expected = ["boot2docker", "60-custom.squashfs", "/etc/abc", "/etc/alias", "61-custom.squashfs"];
+    assert_eq!(names[..5], expected);
+    assert_eq!(pack(&layer("/etc/abc", ""), &Image::new(Vec::new()), 7).unwrap().bill, None);
+}

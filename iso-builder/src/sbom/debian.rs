@@ -1,14 +1,23 @@
 //! What a Debian package says of itself: its source package, its home page and its copyright file.
 
-use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::spdx::{self, NO_ASSERTION, Package};
+use super::spdx::{self, Extracted, NO_ASSERTION, Package};
 use super::{licence, purl};
-use crate::deb::{self, MemberKind};
+use crate::deb::{self, Member, MemberKind};
 use crate::lock::LockedPackage;
+use crate::tree::GuestPath;
+
+/// Where packages have their copyright files.
+const DOCUMENTATION: &str = "/usr/share/doc";
+
+/// A copyright file may be another package's, and that one's a third's; nobody goes further.
+const MOST_LINKS: usize = 3;
+
+/// Packages and where they are.
+type Packages<'a> = &'a [(&'a LockedPackage, PathBuf)];
 
 /// A binary package of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +26,10 @@ pub(super) struct Binary {
     pub package: Package,
     /// Name and version of the source package.
     pub source: (String, String),
-    /// The copyright file, unless it is another package's.
+    /// The copyright file.
     pub copyright: Option<Vec<u8>>,
+    /// Licences that SPDX does not know.
+    pub licences: Vec<Extracted>,
 }
 
 impl Binary {
@@ -34,20 +45,21 @@ impl Binary {
     }
 }
 
-/// Reads the .deb at `file`.
-pub(super) fn read(locked: &LockedPackage, file: &Path) -> Result<Binary> {
+/// Reads the .deb at `file`. Its copyright file may be that of another one of `all`.
+pub(super) fn read(locked: &LockedPackage, file: &Path, all: Packages<'_>) -> Result<Binary> {
     let control = deb::control(file)?;
-    let copyright = copyright(locked, file)?;
-    let names = copyright.as_deref().map(|bytes| licence::names(&String::from_utf8_lossy(bytes)));
-    let names = names.unwrap_or_default();
+    let source = source(&control, &locked.name, &locked.version);
+    let copyright = copyright(&locked.name, file, all)?;
+    let text = copyright.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    // Packages of one source have the same file.
+    let licences = licence::read(&text, &source.0);
     let package = Package {
-        licence_declared: licence::expression(&names).unwrap_or_else(|| NO_ASSERTION.into()),
-        licence_comments: (!names.is_empty()).then(|| format!("named by Debian: {}", names.join(", "))),
+        licence_declared: licences.expression.unwrap_or_else(|| NO_ASSERTION.into()),
+        licence_comments: licences.comment,
         homepage: field(&control, "Homepage").map(str::to_owned),
         ..package(locked)
     };
-    let source = source(&control, &locked.name, &locked.version);
-    Ok(Binary { name: locked.name.clone(), package, source, copyright })
+    Ok(Binary { name: locked.name.clone(), package, source, copyright, licences: licences.texts })
 }
 
 /// Returns what the lock knows of a package.
@@ -79,14 +91,30 @@ fn field<'a>(control: &'a str, name: &str) -> Option<&'a str> {
     control.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
 }
 
-fn copyright(locked: &LockedPackage, file: &Path) -> Result<Option<Vec<u8>>> {
-    let path = Path::new("/usr/share/doc").join(&locked.name).join("copyright");
-    let members = deb::members(file, |member| member == path)?;
-    let member = members.into_iter().find(|member| member.path == path && member.kind == MemberKind::File);
-    let Some(bytes) = member.and_then(|member| member.content) else { return Ok(None) };
-    let mut text = Vec::new();
-    (&bytes[..]).read_to_end(&mut text).context("reading a copyright file")?;
-    Ok(Some(text))
+/// Returns the copyright file of the package `name`, from whichever package has it.
+fn copyright(name: &str, file: &Path, all: Packages<'_>) -> Result<Option<Vec<u8>>> {
+    let (mut name, mut file) = (name.to_owned(), file);
+    for _ in 0..MOST_LINKS {
+        let folder = Path::new(DOCUMENTATION).join(&name);
+        let path = folder.join("copyright");
+        let members = deb::members(file, |member| member == path)?;
+        let at = |path: &Path| members.iter().find(|member| member.path == path);
+        if let Some(bytes) = at(&path).and_then(|member| member.content.as_ref()) {
+            return Ok(Some(bytes.to_vec()));
+        }
+        let Some(owner) = at(&path).or_else(|| at(&folder)).and_then(linked) else { return Ok(None) };
+        let Some((_, other)) = all.iter().find(|(package, _)| package.name == owner) else { return Ok(None) };
+        (name, file) = (owner, other);
+    }
+    Ok(None)
+}
+
+/// Returns the package whose documentation a link leads to.
+fn linked(member: &Member) -> Option<String> {
+    let MemberKind::Symlink(target) = &member.kind else { return None };
+    let path = GuestPath::new(&member.path).follow(target);
+    let name = path.as_path().strip_prefix(DOCUMENTATION).ok()?.components().next()?;
+    Some(name.as_os_str().to_string_lossy().into_owned())
 }
 
 /// Writes what a purl must not hold as `%XX`.

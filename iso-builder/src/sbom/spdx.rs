@@ -13,6 +13,9 @@ use crate::digest::KeyBuilder;
 /// "We do not say." Source: SPDX 2.3, 7.7.
 pub const NO_ASSERTION: &str = "NOASSERTION";
 
+/// What a package may be for. The schema writes with an underscore what the specification's text has a hyphen in.
+const PURPOSES: [&str; 3] = ["ARCHIVE", "FILE", "OPERATING_SYSTEM"];
+
 /// A document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -27,6 +30,8 @@ pub struct Document {
     pub creation_info: Creation,
     pub packages: Vec<Package>,
     pub relationships: Vec<Relationship>,
+    #[serde(rename = "hasExtractedLicensingInfos", default, skip_serializing_if = "Vec::is_empty")]
+    pub licences: Vec<Extracted>,
 }
 
 /// Who made the document, and when.
@@ -46,6 +51,7 @@ pub struct Package {
     #[serde(rename = "SPDXID")]
     pub id: String,
     pub name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version_info: String,
     pub download_location: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +74,18 @@ pub struct Package {
     pub checksums: Vec<Checksum>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_refs: Vec<Reference>,
+}
+
+/// A licence that SPDX has no identifier for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of SPDX 2.3, chapter 10")]
+pub struct Extracted {
+    #[serde(rename = "licenseId")]
+    pub id: String,
+    pub name: String,
+    #[serde(rename = "extractedText")]
+    pub text: String,
 }
 
 /// A digest.
@@ -172,30 +190,52 @@ impl Document {
     pub fn new(
         version: &str,
         epoch: u64,
-        mut packages: Vec<Package>,
-        mut relationships: Vec<Relationship>,
+        packages: Vec<Package>,
+        relationships: Vec<Relationship>,
+        licences: Vec<Extracted>,
     ) -> Result<Self> {
-        packages.sort_by(|one, other| one.id.cmp(&other.id));
-        relationships.sort();
-        // Different documents need different namespaces; the same one has the same in every build.
-        let content = packages.iter().fold(KeyBuilder::new("spdx", 1), |key, package| {
-            key.text(&package.id).text(&package.version_info).text(package.sha256().unwrap_or_default())
-        });
-        let document = Self {
+        let mut document = Self {
             spdx_version: "SPDX-2.3".into(),
             data_license: "CC0-1.0".into(),
             id: "SPDXRef-DOCUMENT".into(),
             name: format!("boot2docker-{version}"),
-            document_namespace: format!("urn:boot2docker:{version}:{}", content.finish()),
+            document_namespace: String::new(),
             creation_info: Creation {
                 created: timestamp(epoch)?,
                 creators: vec![format!("Tool: iso-builder-{}", env!("CARGO_PKG_VERSION"))],
             },
             packages,
             relationships,
+            licences,
         };
-        document.check()?;
+        document.finish(&format!("urn:boot2docker:{version}"))?;
         Ok(document)
+    }
+
+    /// Adds what was put into the image since.
+    ///
+    /// # Errors
+    /// When the document would not be valid.
+    pub fn add(&mut self, packages: Vec<Package>, relationships: Vec<Relationship>) -> Result<()> {
+        self.packages.extend(packages);
+        self.relationships.extend(relationships);
+        let base =
+            self.document_namespace.rsplit_once(':').map_or("urn:boot2docker", |(base, _)| base).to_owned();
+        self.finish(&base)
+    }
+
+    /// Brings everything into order and names the document after its content: different documents need different
+    /// namespaces, and the same one has the same in every build.
+    fn finish(&mut self, namespace: &str) -> Result<()> {
+        self.packages.sort_by(|one, other| one.id.cmp(&other.id));
+        self.relationships.sort();
+        self.licences.sort();
+        self.licences.dedup();
+        let content = self.packages.iter().fold(KeyBuilder::new("spdx", 1), |key, package| {
+            key.text(&package.id).text(&package.version_info).text(package.sha256().unwrap_or_default())
+        });
+        self.document_namespace = format!("{namespace}:{}", content.finish());
+        self.check()
     }
 
     /// Reads a document.
@@ -216,13 +256,20 @@ impl Document {
         text
     }
 
-    /// Checks what the schema cannot say: identifiers are unique, well formed and defined where they are used.
+    /// Checks what the types do not: words are among the schema's; identifiers are unique, well formed and defined where
+    /// they are used.
     fn check(&self) -> Result<()> {
         let kinds = ["DESCRIBES", "CONTAINS", "GENERATED_FROM", "STATIC_LINK"];
         ensure!(self.spdx_version == "SPDX-2.3", "spdxVersion is {}", self.spdx_version);
         ensure!(!self.creation_info.creators.is_empty(), "creators is empty");
         let mut ids = BTreeSet::from([self.id.as_str()]);
-        for Package { id, name, checksums, .. } in &self.packages {
+        for Package { id, name, checksums, purpose, external_refs, .. } in &self.packages {
+            if let Some(purpose) = purpose {
+                ensure!(PURPOSES.contains(&purpose.as_str()), "`{purpose}` is no purpose of a package");
+            }
+            for Reference { category, .. } in external_refs {
+                ensure!(category == "PACKAGE-MANAGER", "`{category}` is no category of ours");
+            }
             let rest = id.strip_prefix("SPDXRef-").unwrap_or_default();
             let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
             ensure!(!rest.is_empty() && rest.chars().all(is_allowed), "`{id}` of {name} is no identifier");
@@ -237,6 +284,14 @@ impl Document {
             for end in [spdx_element_id, related_spdx_element] {
                 ensure!(ids.contains(end.as_str()), "`{end}` has a relationship but is not there");
             }
+        }
+        let known: BTreeSet<_> = self.licences.iter().map(|licence| licence.id.as_str()).collect();
+        ensure!(known.len() == self.licences.len(), "a licence has two texts");
+        for Package { name, licence_declared, .. } in &self.packages {
+            let words = licence_declared.split([' ', '(', ')']);
+            let unknown =
+                words.filter(|word| word.starts_with("LicenseRef-")).find(|word| !known.contains(word));
+            ensure!(unknown.is_none(), "{} of {name} has no text", unknown.unwrap_or_default());
         }
         let described = self.relationships.iter().any(|it| it.relationship_type == "DESCRIBES");
         if !described {

@@ -1,14 +1,15 @@
 use super::*;
 
 fn document() -> Document {
-    let system = Package::new("SPDXRef-boot2docker", "boot2docker", "1.2.3");
+    let mut system = Package::new("SPDXRef-boot2docker", "boot2docker", "1.2.3");
+    system.purpose = Some("OPERATING_SYSTEM".into());
     let mut tool = Package::new(&spdx::id(&["deb", "libstdc++6"]), "libstdc++6", "14");
     tool.checksums = spdx::sha256(&"0123456789abcdef".repeat(4));
     let relations = vec![
         Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", &system.id),
         Relationship::new(&system.id, "CONTAINS", &tool.id),
     ];
-    Document::new("1.2.3", 1_795_219_200, vec![tool, system], relations).unwrap()
+    Document::new("1.2.3", 1_795_219_200, vec![tool, system], relations, Vec::new()).unwrap()
 }
 
 #[test]
@@ -46,6 +47,13 @@ fn broken_documents_are_refused() {
         ),
         ("a broken id", "SPDXRef-deb-libstdc.plus.plus6", "SPDXRef-libstdc++6", "is no identifier"),
         ("a broken digest", "\"0123456789abcdef", "\"xyz", "digest of libstdc++6"),
+        ("an odd purpose", "OPERATING_SYSTEM", "OPERATING-SYSTEM", "is no purpose of a package"),
+        (
+            "a licence without text",
+            "\"licenseDeclared\": \"NO",
+            "\"licenseDeclared\": \"LicenseRef-NO",
+            "has no text",
+        ),
         ("nothing described", "DESCRIBES", "CONTAINS", "the document describes nothing"),
         ("an odd relation", "\"CONTAINS\"", "\"HAS\"", "`HAS` is no relationship"),
     ] {

@@ -15,7 +15,7 @@ fn bill(packages: &[(&str, &str, &str)]) -> Document {
     let mut all: Vec<_> =
         packages.iter().map(|(id, name, version)| Package::new(id, name, version)).collect();
     all.push(system);
-    Document::new("1.2.3", 0, all, relations).unwrap()
+    Document::new("1.2.3", 0, all, relations, Vec::new()).unwrap()
 }
 
 #[test]
