@@ -235,6 +235,9 @@ fn a_customized_iso_is_still_an_iso_of_ours() -> Result<()> {
     let files = inspect::run(&out, InspectOptions { files: true, ..Default::default() })?;
     let baked = files.split("60-custom.squashfs:").nth(1).context("finding the custom layer")?;
     assert!(baked.contains("-rw-r----- 1000:101         12"), "{baked}");
+    let bill = inspect::run(&out, InspectOptions { sbom: true, ..Default::default() })?;
+    assert_eq!(fs::read_to_string(out.with_extension("spdx.json"))?, bill);
+    assert!(bill.contains("\"name\": \"60-custom.squashfs\""), "what is baked in is in the bill");
     let text = summary::run(&Project::find()?, &out, &SummaryOptions::default())?;
     let all = text.lines().find(|line| line.ends_with("  all")).context("finding the sum")?;
     let kib: u64 = all.split_whitespace().next().unwrap_or_default().parse()?;

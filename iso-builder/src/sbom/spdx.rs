@@ -243,7 +243,11 @@ impl Document {
     /// # Errors
     /// When it is no SPDX 2.3 of the kind we write.
     pub fn read(text: &[u8]) -> Result<Self> {
-        let document: Self = serde_json::from_slice(text).context("reading the bill of materials")?;
+        let mut document: Self = serde_json::from_slice(text).context("reading the bill of materials")?;
+        for purpose in document.packages.iter_mut().filter_map(|package| package.purpose.as_mut()) {
+            // The first ISOs with a bill spelled it as the specification's text does.
+            *purpose = purpose.replace('-', "_");
+        }
         document.check()?;
         Ok(document)
     }
