@@ -106,6 +106,21 @@ impl Build {
         kernel::build(project, tools, &source, &config.kernel, config.epoch, *ui)
     }
 
+    /// Downloads the packages, those that the kernel needs first, and compiles it while the others arrive: it takes longest.
+    /// It is in the cache then.
+    fn packages_beside_the_kernel(&self, mirror: &MirrorOptions, lock: &LockOptions) -> Result<Packages> {
+        let Self { project, config, recipe, ui, .. } = self;
+        let early = Packages::prepare_kernel(project, config, recipe, (mirror, lock), *ui)?;
+        std::thread::scope(|scope| {
+            let all = scope.spawn(|| Packages::prepare(project, config, recipe, (mirror, lock), *ui));
+            if let Some(early) = early {
+                let tools = ToolsTree::prepare(project, &early.files(PackageSet::Tools), ui)?;
+                self.kernel(&early, &tools)?;
+            }
+            all.join().expect("downloading does not panic")
+        })
+    }
+
     fn kernel_source(&self, packages: &Packages) -> Result<SourceArchive> {
         if let Some(source) = &self.config.kernel.source {
             let file = download::fetch("kernel.source", source, &self.project, self.offline, self.ui)?;
@@ -198,7 +213,8 @@ impl Build {
     /// Those of the steps; `out` is then what it was before.
     pub fn iso(&self, mirror: &MirrorOptions, lock: &LockOptions, out: &Path) -> Result<()> {
         check_writable(out)?;
-        let (packages, tools) = self.fetch(mirror, lock)?;
+        let packages = self.packages_beside_the_kernel(mirror, lock)?;
+        let tools = ToolsTree::prepare(&self.project, &packages.files(PackageSet::Tools), &self.ui)?;
         let kernel = self.kernel(&packages, &tools)?;
         let (init, layers, bill) = self.rootfs(&packages, &tools, &kernel)?;
         let initrd = initrd::build(&self.project, &init, &layers, self.config.epoch)?;

@@ -17,7 +17,7 @@ use crate::qemu::run::{RunOptions, run as run_machine};
 use crate::summary::{self, SummaryOptions};
 use crate::tools::ToolsTree;
 use crate::write::{self, Places, WriteOptions};
-use crate::{customize, step, turn, verify};
+use crate::{clean, customize, verify};
 
 /// Builds the boot2docker ISO from source and tries it out
 ///
@@ -111,9 +111,12 @@ enum Action {
     Shell,
     /// Remove what was built in target/
     Clean {
-        /// Remove the cache of packages, tools trees and kernels as well
+        /// Remove from the cache, too, what no build has used for some days: packages, tools trees, kernels, layers
         #[arg(long)]
         cache: bool,
+        /// How many days; 0 empties the cache
+        #[arg(long, value_name = "N", default_value_t = 30, requires = "cache")]
+        days: u32,
     },
 }
 
@@ -193,7 +196,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             let iso = iso.unwrap_or_else(|| project.iso());
             print_all(&summary::run(&project, &iso, &options)?)?;
         }
-        Action::Clean { cache } => clean(&Project::find()?, cache)?,
+        Action::Clean { cache, days } => {
+            let project = Project::find()?;
+            clean::target(&project)?;
+            if cache {
+                let removed = clean::cache(&project, days)?;
+                print_all(&removed.iter().map(|name| format!("removed {name}\n")).collect::<String>())?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -208,35 +218,4 @@ fn print_all(text: &str) -> Result<()> {
 
 fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(enter::exit_code(status))
-}
-
-/// Names of what the builder makes in `target/`; cargo's own files stay.
-const MADE: [&str; 14] = [
-    "boot2docker.iso",
-    "boot2docker.iso.sha256",
-    "boot2docker.licences.tar.zst",
-    "boot2docker.spdx.json",
-    "custom",
-    "guest",
-    "initrd",
-    "iso",
-    "layers",
-    "logs",
-    "run",
-    "sbom",
-    "tools",
-    "verify",
-];
-
-fn clean(project: &Project, cache: bool) -> Result<()> {
-    let _turn =
-        turn::take(&project.target_folder("")?.join("iso-builder.lock"), "building in this checkout")?;
-    for name in MADE {
-        step::remove(&project.target().join(name))?;
-    }
-    if cache {
-        let _all = turn::take(&project.cache_folder("")?.join("in-use.lock"), "using the cache")?;
-        step::remove(project.cache())?;
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod apt;
 pub mod boot_config;
 pub mod build;
+pub mod clean;
 pub mod cli;
 pub mod compare;
 pub mod config;

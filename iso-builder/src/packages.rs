@@ -68,13 +68,7 @@ impl Packages {
         options: (&MirrorOptions, &LockOptions),
         ui: Progress,
     ) -> Result<Self> {
-        let fetcher = Fetcher {
-            project,
-            folder: project.cache_folder("debs")?,
-            options: options.0,
-            offline: options.1.offline,
-            ui,
-        };
+        let fetcher = Fetcher::new(project, options, ui)?;
         let requests = requests(config, recipe)?;
         let old = Lock::read(&project.lock_file())?;
         let finish = |lock| Self { lock, groups: config.groups.clone(), folder: fetcher.folder.clone() };
@@ -102,6 +96,29 @@ impl Packages {
         }
         step::write_atomically(&project.lock_file(), lock.to_text().as_bytes())?;
         Ok(finish(lock))
+    }
+
+    /// As [`Packages::prepare`] for what the kernel is compiled from and with; none where the lock is no use for that.
+    ///
+    /// # Errors
+    /// When a mirror or a package is not usable.
+    pub fn prepare_kernel(
+        project: &Project,
+        config: &Config,
+        recipe: &Recipe,
+        options: (&MirrorOptions, &LockOptions),
+        ui: Progress,
+    ) -> Result<Option<Self>> {
+        let Some(lock) = Lock::read(&project.lock_file())? else { return Ok(None) };
+        if lock.request != requests(config, recipe)? {
+            return Ok(None);
+        }
+        let fetcher = Fetcher::new(project, options, ui)?;
+        let mut needed = needed(&lock, &config.groups);
+        needed.retain(|package| matches!(package.set, PackageSet::Tools | PackageSet::Kernel));
+        let fetched = fetcher.fetch(&config.suite, &needed)?;
+        let Fetcher { folder, .. } = fetcher;
+        Ok(matches!(fetched, Fetched::All).then(|| Self { lock, groups: config.groups.clone(), folder }))
     }
 
     /// Returns the packages of one set that the build needs, and where they are.
@@ -151,8 +168,7 @@ pub fn update(
     {
         bail!("updating {name}: {} has no such package", project.lock_file().display());
     }
-    let fetcher =
-        Fetcher { project, folder: project.cache_folder("debs")?, options: mirror, offline: false, ui };
+    let fetcher = Fetcher::new(project, (mirror, &LockOptions::default()), ui)?;
     let resolver = Resolver { fetcher: &fetcher, config, recipe, old: old.as_ref(), update };
     let lock = resolver.resolve(requests(config, recipe)?)?;
     step::write_atomically(&project.lock_file(), lock.to_text().as_bytes())?;

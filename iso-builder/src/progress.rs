@@ -1,14 +1,18 @@
 //! What a person sees while a step runs: a bar or spinner on a terminal, plain lines elsewhere.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 /// Redraw interval of spinners.
 const TICK: Duration = Duration::from_millis(120);
 
 /// Steps shorter than this are not worth a line of their own when they end.
 const WORTH_A_LINE: Duration = Duration::from_secs(2);
+
+/// All bars, one line each: downloads and the kernel go on at the same time.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +49,15 @@ impl Progress {
 
     /// Prints a line that stays.
     pub fn note(self, line: &str) {
-        eprintln!("{line}");
+        BARS.suspend(|| eprintln!("{line}"));
     }
 
     fn start(self, what: &str, bar: ProgressBar, template: &str) -> Bar {
         let style = ProgressStyle::with_template(template).expect("the templates above are valid");
         let bar = bar.with_style(style.progress_chars("=> ")).with_message(what.to_owned());
-        let bar = bar.with_finish(ProgressFinish::AndClear);
+        let mut bar = bar.with_finish(ProgressFinish::AndClear);
         if self.terminal {
+            bar = BARS.add(bar);
             bar.enable_steady_tick(TICK);
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -93,7 +98,7 @@ impl Drop for Bar {
         self.bar.finish_and_clear();
         let took = self.started.elapsed();
         if took >= WORTH_A_LINE && !std::thread::panicking() {
-            eprintln!("{}: {:.1} s", self.what, took.as_secs_f64());
+            BARS.suspend(|| eprintln!("{}: {:.1} s", self.what, took.as_secs_f64()));
         }
     }
 }

@@ -49,12 +49,16 @@ pub fn shared(
         let _turn = turn::take(&folder.join(format!("{key}.lock")), what)?;
         return cached(folder, key, make);
     }
-    // The time of the last use, by which `clean --cache` goes; whoever may not change it has no say in cleaning.
-    let used = fs::File::open(&finished).and_then(|folder| folder.set_modified(SystemTime::now()));
-    if let Err(error) = used {
-        log::debug!("marking {} as used: {error}", finished.display());
-    }
+    mark_used(&finished);
     Ok(finished)
+}
+
+/// Sets the time of the last use, by which `clean --cache` goes; whoever may not change it has no say in cleaning.
+pub fn mark_used(path: &Path) {
+    let used = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    if let Err(error) = used {
+        log::debug!("marking {} as used: {error}", path.display());
+    }
 }
 
 /// As [`cached`], but forgets the results of all other keys in `folder`.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
+use super::LockOptions;
 use crate::apt::{Apt, DownloadError};
 use crate::config::Config;
 use crate::lock::LockedPackage;
@@ -35,7 +36,15 @@ pub(super) enum Fetched {
     Gone(String),
 }
 
-impl Fetcher<'_> {
+impl<'a> Fetcher<'a> {
+    pub(super) fn new(
+        project: &'a Project,
+        (options, lock): (&'a MirrorOptions, &LockOptions),
+        ui: Progress,
+    ) -> Result<Self> {
+        Ok(Self { project, folder: project.cache_folder("debs")?, options, offline: lock.offline, ui })
+    }
+
     pub(super) fn apt<'m>(&self, suite: &'m str, mirror: &'m Mirror) -> Result<Apt<'m>> {
         Apt::open(&self.project.cache_folder(&format!("apt/{suite}"))?, suite, mirror)
     }
@@ -51,8 +60,10 @@ impl Fetcher<'_> {
 
     /// Downloads what the cache lacks. Every file is checked before it gets its final name.
     pub(super) fn fetch(&self, suite: &str, packages: &[LockedPackage]) -> Result<Fetched> {
-        let missing: Vec<_> =
-            packages.iter().filter(|package| !self.folder.join(package.file_name()).is_file()).collect();
+        let file = |package: &LockedPackage| self.folder.join(package.file_name());
+        let (present, missing): (Vec<_>, Vec<_>) =
+            packages.iter().partition(|package| file(package).is_file());
+        present.into_iter().for_each(|package| step::mark_used(&file(package)));
         if missing.is_empty() {
             return Ok(Fetched::All);
         }
@@ -66,8 +77,7 @@ impl Fetcher<'_> {
             );
         }
         let _turn = turn::take(&self.project.cache_folder("")?.join("debs.lock"), "downloading packages")?;
-        let missing: Vec<_> =
-            missing.into_iter().filter(|package| !self.folder.join(package.file_name()).is_file()).collect();
+        let missing: Vec<_> = missing.into_iter().filter(|package| !file(package).is_file()).collect();
         let mirror = Mirror::discover(self.options)?;
         let apt = self.apt(suite, &mirror)?;
         let total = missing.iter().map(|package| package.size).sum();
