@@ -8,10 +8,6 @@ use super::{
     Accelerator, Boot, Bus, Cable, Disk, Firmware, Machine, Nic, NicModel, QemuFiles, Serial, Share,
 };
 
-/// Features of a processor that save time on silicon and cost it in emulation: protection that is switched at every copy
-/// to and from a program, a fifth level of page tables, string instructions done byte by byte.
-const SLOW_WHEN_EMULATED: &str = ",-smap,-smep,-la57,-erms,-fsrm,-fzrm,-fsrs,-fsrc";
-
 /// Drive name of what the machine boots from.
 const BOOT_DRIVE: &str = "boot";
 
@@ -57,14 +53,12 @@ impl Machine {
         let hiding = if self.is_bare_metal { ",-hypervisor" } else { "" };
         match self.accelerator {
             Accelerator::Kvm => argv.add("-accel", "kvm").add("-cpu", format!("host{hiding}")),
-            Accelerator::Tcg => {
-                argv.add("-accel", "tcg,thread=multi").add("-cpu", format!("max{SLOW_WHEN_EMULATED}{hiding}"))
-            }
+            Accelerator::Tcg => argv.add("-accel", "tcg,thread=multi").add("-cpu", format!("max{hiding}")),
             // An instruction takes 2^1 ns; about as long as it takes translated on a host of today.
             Accelerator::Counted => argv
                 .add("-accel", "tcg,thread=single")
                 .add("-icount", "shift=1")
-                .add("-cpu", format!("max{SLOW_WHEN_EMULATED}{hiding}")),
+                .add("-cpu", format!("max{hiding}")),
         };
         argv.add("-m", format!("{}M", self.memory_mib)).add("-smp", self.cpus.to_string());
         argv.add("-rtc", "base=utc").add("-vga", "std").add("-device", "virtio-rng-pci");
@@ -271,8 +265,7 @@ mod tests {
     fn a_bios_machine_with_a_cd_is_this_command_line() {
         assert_eq!(
             line(&machine()),
-            "-L /t/qemu -L /t/seabios -nodefaults -no-user-config -machine pc -accel tcg,thread=multi \
-             -cpu max,-smap,-smep,-la57,-erms,-fsrm,-fzrm,-fsrs,-fsrc \
+            "-L /t/qemu -L /t/seabios -nodefaults -no-user-config -machine pc -accel tcg,thread=multi -cpu max \
              -m 2048M -smp 2 -rtc base=utc -vga std -device virtio-rng-pci \
              -drive if=none,format=raw,id=boot,media=cdrom,readonly=on,file=/b2d.iso \
              -device ide-cd,bus=ide.1,drive=boot,bootindex=0 \
@@ -360,7 +353,7 @@ mod tests {
     fn a_pc_with_a_write_protected_disk_can_be_imagined() {
         let disks = vec![Disk { is_read_only: true, ..disk(Bus::Virtio) }];
         let text = line(&Machine { is_bare_metal: true, disks, ..machine() });
-        assert!(text.contains(",-fsrc,-hypervisor "), "{text}");
+        assert!(text.contains("-cpu max,-hypervisor "), "{text}");
         assert!(text.contains("id=disk0,readonly=on,file=/d.img "), "{text}");
     }
 
