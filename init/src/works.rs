@@ -15,10 +15,6 @@ pub const WATCH_CLOCK: &str = "--watch-clock";
 pub const HOST_CLOCK: &str = "--host-clock";
 /// A directory and a file.
 pub const HOST_CLOCK_LIMIT: Duration = Duration::from_secs(30);
-/// Reads the programs of the first container, with the lowest priority.
-pub const READ_AHEAD: &str = "--read-ahead";
-/// Long enough for a busy machine; what is not read by then is read when it is wanted.
-pub const READ_AHEAD_LIMIT: Duration = Duration::from_secs(120);
 /// Asks the terminal at the other end of a line for its size, then becomes the program that follows.
 pub const ON_SIZED_TERMINAL: &str = "--on-sized-terminal";
 /// Asks the terminal on standard input for its size.

@@ -10,9 +10,7 @@ use b2d_sys::contract;
 use crate::facts::{Facts, StateFacts};
 use crate::model::{Action, Policy, ServiceId, Stage, Step, Wait};
 use crate::service::Service;
-use crate::works::{
-    COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM, READ_AHEAD, READ_AHEAD_LIMIT,
-};
+use crate::works::{COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM};
 use services::{CHRONYD, DOCKER_SETUP_LIMIT};
 
 /// A file system check of a big disk takes minutes; longer means it hangs.
@@ -29,8 +27,6 @@ const SSHD_LIMIT: Duration = Duration::from_secs(60);
 const PROFILE_LIMIT: Duration = Duration::from_secs(60);
 /// Where the persistent host name and Docker's own configuration lie.
 const ETC_DIR: &str = "/var/lib/boot2docker/etc";
-/// Docker at rest and 60 MB of programs besides fit well.
-const ROOMY_KIB: u64 = 700_000;
 /// Docker takes seconds; after this it is worth telling that it is not there yet.
 const DOCKER_LIMIT: Duration = Duration::from_secs(120);
 /// How long Docker waits for the user's script.
@@ -92,7 +88,6 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
         // dockerd takes longer to get to where it needs containerd than containerd takes, and waits for it there.
         stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
-        stage("read-ahead", &["docker"], read_ahead(facts)),
         stage("bootlocal", &["docker"], bootlocal),
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
@@ -159,12 +154,6 @@ fn ssh() -> Vec<Action> {
 
 /// A first boot makes the RSA host key once nobody waits any more. It then lets another sshd offer it, by a way on which
 /// no connection is refused: drivers may just be logging in.
-/// Where memory is scarce, what is read for later would displace what is in use.
-fn read_ahead(facts: &Facts) -> Vec<Action> {
-    let is_roomy = facts.memory_kib.is_some_and(|kib| kib >= ROOMY_KIB);
-    Vec::from_iter(is_roomy.then(|| helper(&[PROGRAM, READ_AHEAD], READ_AHEAD_LIMIT)))
-}
-
 fn slow_keys(state: &StateFacts) -> Vec<Action> {
     let make = helper(&["/usr/sbin/sshd-setup", "--slow-keys"], SLOW_KEYS_LIMIT);
     Vec::from_iter(state.lacks_rsa_key.then_some(make))

@@ -190,14 +190,6 @@ pub fn signal_everyone(number: i32) {
     }
 }
 
-/// Gives this process what no other wants: lowest priority. Source: setpriority(2).
-///
-/// # Errors
-/// Those of the system call.
-pub fn give_way() -> io::Result<()> {
-    rustix::process::setpriority_process(None, 19).map_err(Into::into)
-}
-
 /// Tells whether any child is left, ended or not.
 pub fn has_children() -> bool {
     let options = rustix::process::WaitIdOptions::EXITED
