@@ -7,7 +7,6 @@ use automount::archive::{Archive, LIMIT_BYTES, measure};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../sshd-setup/src/userdata.rs"]
-#[allow(dead_code, reason = "parts of it are for its own program")]
 mod userdata;
 
 fuzz_target!(|data: &[u8]| {
