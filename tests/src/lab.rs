@@ -9,10 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use iso_builder::project::Project;
-use iso_builder::qemu::{Boot, QemuFiles};
+use iso_builder::qemu::QemuFiles;
 use iso_builder::tools::ToolsTree;
-
-use crate::iso9660::Iso;
 
 /// Names an ISO to test instead of building one.
 const ISO_VARIABLE: &str = "B2D_ISO";
@@ -52,28 +50,6 @@ impl Lab {
     #[must_use]
     pub fn iso(&self) -> PathBuf {
         iso_under_test(&self.project).expect("Lab::new has found it")
-    }
-
-    /// Takes kernel and initrd out of the ISO, to be started without boot loader.
-    ///
-    /// # Errors
-    /// When they are not where drivers look for them.
-    pub fn direct(&self, append: &str) -> Result<Boot> {
-        let iso = Iso::open(&self.iso())?;
-        let entries = iso.entries()?;
-        let take = |name: &str| {
-            let path = self.folder.join(name);
-            let entry = entries.iter().find(|entry| entry.path == format!("/boot/{name}"));
-            let entry = entry.with_context(|| format!("finding /boot/{name} in the ISO"))?;
-            fs::write(&path, iso.content(entry.extent)?)
-                .with_context(|| format!("writing {}", path.display()))?;
-            anyhow::Ok(path)
-        };
-        Ok(Boot::Kernel {
-            kernel: take("vmlinuz64")?,
-            initrd: take("initrd.img")?,
-            append: append.to_owned(),
-        })
     }
 
     /// Returns the tools tree of this checkout.
