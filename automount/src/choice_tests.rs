@@ -24,6 +24,7 @@ fn ext4(label: &str) -> Filesystem {
         label: label.to_owned(),
         uuid: "0a-0b".to_owned(),
         is_dirty: false,
+        needs_check: true,
         size_bytes: 20 * GIB,
     }
 }

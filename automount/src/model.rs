@@ -147,6 +147,8 @@ pub struct Filesystem {
     pub uuid: String,
     /// It was not unmounted, or errors were seen: a check has work to do.
     pub is_dirty: bool,
+    /// Whether a check would look further than at the superblock; only ext has a check.
+    pub needs_check: bool,
     /// How much of the device it uses. Unit: bytes.
     pub size_bytes: u64,
 }

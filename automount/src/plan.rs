@@ -91,7 +91,8 @@ fn on_first_partition(disk: &Device, mut steps: Vec<Step>, extent: Option<Extent
 
 fn existing(device: &Device, filesystem: &Filesystem, facts: &Facts, reason: String) -> Store {
     let mut steps = Vec::new();
-    steps.extend(filesystem.kind.is_ext().then(|| Step::Check(device.node())));
+    let needs_check = filesystem.kind.is_ext() && filesystem.needs_check;
+    steps.extend(needs_check.then(|| Step::Check(device.node())));
     let grown = grown_partition(device, facts);
     let length = grown.as_ref().map_or(device.size_bytes, |(_, extent)| extent.length);
     steps.extend(grown.map(|(disk, extent)| Step::GrowPartition { disk: Box::new(disk.clone()), extent }));

@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 
 fn filesystem(kind: FilesystemKind, label: &str, size_bytes: u64) -> Content {
     let (label, uuid) = (label.to_owned(), "0a-0b".to_owned());
-    Content::Filesystem(Filesystem { kind, label, uuid, is_dirty: true, size_bytes })
+    Content::Filesystem(Filesystem { kind, label, uuid, is_dirty: true, needs_check: true, size_bytes })
 }
 
 /// Returns a disk of our own making, on a disk that may have become larger since.

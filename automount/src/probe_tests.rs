@@ -41,7 +41,49 @@ fn ext(label: &[u8], state: u16, features: (u32, u32, u32)) -> Vec<u8> {
 fn filesystem(kind: FilesystemKind, label: &str, is_dirty: bool) -> Content {
     let uuid = "10111213-1415-1617-1819-1a1b1c1d1e1f".to_owned();
     let size_bytes = if kind == FilesystemKind::Btrfs { 5 << 30 } else { 4 << 20 };
-    Content::Filesystem(Filesystem { kind, label: label.to_owned(), uuid, is_dirty, size_bytes })
+    let needs_check = kind.is_ext(); // made-up superblocks have no checksum
+    Content::Filesystem(Filesystem { kind, label: label.to_owned(), uuid, is_dirty, needs_check, size_bytes })
+}
+
+/// Writes the checksum that the kernel would into a superblock.
+fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = !crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&bytes[1024..1024 + 1020]);
+    bytes[1024 + 1020..2048].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn only_a_whole_clean_superblock_with_nothing_to_do_goes_without_a_check() {
+    const CSUM: (u32, u32, u32) = (0x3c, 0x2c2, 0x46b);
+    let clean = || ext(b"x", 1, CSUM);
+    let with = |places: &[usize], value: u8| {
+        let mut bytes = clean();
+        places.iter().for_each(|at| bytes[1024 + at] = value);
+        with_checksum(bytes)
+    };
+    let broken = |mut bytes: Vec<u8>| {
+        bytes[1024 + 80] ^= 1;
+        bytes
+    };
+    let rows = [
+        ("clean", with_checksum(clean()), false),
+        ("no checksum", clean(), true),
+        ("another checksum", broken(with_checksum(clean())), true),
+        ("feature off", with_checksum(ext(b"x", 1, (0x3c, 0x2c2, 0x6b))), true),
+        ("in use", with_checksum(ext(b"x", 0, CSUM)), true),
+        ("errors seen", with_checksum(ext(b"x", 3, CSUM)), true),
+        ("journal to replay", with_checksum(ext(b"x", 1, (0x3c, 0x2c6, 0x46b))), true),
+        ("orphan file in use", with_checksum(ext(b"x", 1, (0x3c, 0x2c2, 0x1046b))), true),
+        ("an orphan", with(&[232], 12), true),
+        ("errors counted", with(&[404], 1), true),
+        ("mounted as often as it may be", with(&[52, 54], 20), true),
+        ("mounted before", with(&[52], 20), false),
+        ("due after a time", with(&[68], 1), true),
+    ];
+    for (name, bytes, expected) in rows {
+        let Content::Filesystem(found) = probed(bytes) else { panic!("{name}: no file system") };
+        assert_eq!(found.needs_check, expected, "{name}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Superblocks of the file systems we mount: little-endian fields at fixed places.
 
+use crc::{CRC_32_ISCSI, Crc};
+
 use crate::model::{Filesystem, FilesystemKind, Signature};
 
 /// Place of an ext superblock.
@@ -19,6 +21,10 @@ const INCOMPAT_64BIT: u32 = 0x80;
 const INCOMPAT_OF_EXT3: u32 = 0x2 | INCOMPAT_RECOVER | 0x10;
 /// All an ext3 may have: sparse_super, large_file, btree_dir.
 const RO_COMPAT_OF_EXT3: u32 = 0x1 | 0x2 | 0x4;
+const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+const RO_COMPAT_ORPHAN_PRESENT: u32 = 0x10000;
+/// Place of the superblock's own checksum, which covers what is before it.
+const EXT_CHECKSUM_AT: usize = 1020;
 /// State bit "was unmounted cleanly"; state bit "errors were seen".
 const STATE_CLEAN: u16 = 1;
 const STATE_ERRORS: u16 = 2;
@@ -68,9 +74,27 @@ pub fn ext(head: &[u8]) -> Option<Ext> {
         label: text(&block[120..136]),
         uuid: uuid(&block[104..120]),
         is_dirty,
+        needs_check: is_dirty || !is_ext_well(block),
         size_bytes: blocks.saturating_mul(1024 << u32_at(block, 24)),
     };
     Some(Ext { signature, filesystem })
+}
+
+/// Tells whether a superblock that says "clean" is whole and speaks of nothing else that `e2fsck -p` would act on: then that
+/// looks no further either. Without checksum nobody knows whether it is whole.
+///
+/// Source: e2fsprogs, `e2fsck/unix.c`, `check_if_skip`; Linux `fs/ext4/super.c`, `ext4_superblock_csum`.
+fn is_ext_well(block: &[u8]) -> bool {
+    let ro_compat = u32_at(block, 100);
+    let checksum = !Crc::<u32>::new(&CRC_32_ISCSI).checksum(&block[..EXT_CHECKSUM_AT]);
+    let (mounts, most_mounts) = (u16_at(block, 52), u16_at(block, 54).cast_signed());
+    let is_check_due = most_mounts > 0 && mounts >= most_mounts.unsigned_abs() || u32_at(block, 68) != 0;
+    let (first_orphan, errors) = (u32_at(block, 232), u32_at(block, 404));
+    ro_compat & RO_COMPAT_METADATA_CSUM != 0
+        && checksum == u32_at(block, EXT_CHECKSUM_AT)
+        && ro_compat & RO_COMPAT_ORPHAN_PRESENT == 0
+        && (first_orphan, errors) == (0, 0)
+        && !is_check_due
 }
 
 /// Tells whether the ext superblock in these first bytes describes a file system that a device of `size_bytes` can hold.
@@ -100,6 +124,7 @@ pub fn btrfs(head: &[u8]) -> Option<Filesystem> {
         label: text(&block[299..299 + 256]),
         uuid: uuid(&block[32..48]),
         is_dirty: false,
+        needs_check: false,
         size_bytes: u64_at(block, 112),
     })
 }
@@ -116,6 +141,7 @@ pub fn xfs(head: &[u8]) -> Option<Filesystem> {
         label: text(&block[XFS_LABEL]),
         uuid: uuid(&block[32..48]),
         is_dirty: false,
+        needs_check: false,
         size_bytes: blocks.saturating_mul(be32(4).into()),
     })
 }

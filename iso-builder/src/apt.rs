@@ -124,9 +124,30 @@ impl<'a> Apt<'a> {
         Ok(packages)
     }
 
+    /// Returns upstream's archive of the newest source package `name`; its version is upstream's.
+    ///
+    /// # Errors
+    /// When the suite has no such source, or it is not one archive of upstream's and Debian's changes.
+    pub fn source(&self, name: &str) -> Result<LockedPackage> {
+        let mut command = self.command("apt-get");
+        command.args(["-qq", "--print-uris", "--download-only", "-o", "Acquire::ForceHash=SHA256", "source"]);
+        let printed = run::text(command.arg(name))
+            .with_context(|| format!("finding the source of {name} in suite {}", self.suite))?;
+        let files: Vec<_> = printed.lines().map(|line| self.file(line)).collect::<Result<_>>()?;
+        files
+            .into_iter()
+            .find_map(|file| file.into_source(name))
+            .with_context(|| format!("finding upstream's archive of {name} in suite {}", self.suite))
+    }
+
     fn locked(&self, set: PackageSet, line: &str) -> Result<LockedPackage> {
+        self.file(line)?
+            .into_package(set)
+            .with_context(|| format!("understanding the file's name in apt-get's line `{line}`"))
+    }
+
+    fn file(&self, line: &str) -> Result<ArchiveFile> {
         parse_uri_line(line, &self.mirror.main, &self.mirror.security)
-            .map(|package| LockedPackage { set, ..package })
             .with_context(|| format!("understanding apt-get's line `{line}`"))
     }
 
@@ -172,12 +193,12 @@ fn sources(suite: &str, mirror: &Mirror) -> String {
     let signed =
         mirror.keyring.as_ref().map_or(String::new(), |path| format!(" signed-by={}", path.display()));
     let Mirror { main, security, .. } = mirror;
-    let mut text = format!("deb [arch=amd64{signed}] {main} {suite} main\n");
+    let mut places = vec![format!("[arch=amd64{signed}] {main} {suite} main")];
     if !WITHOUT_SECURITY.contains(&suite) {
-        text += &format!("deb [arch=amd64{signed}] {main} {suite}-updates main\n");
-        text += &format!("deb [arch=amd64{signed}] {security} {suite}-security main\n");
+        places.push(format!("[arch=amd64{signed}] {main} {suite}-updates main"));
+        places.push(format!("[arch=amd64{signed}] {security} {suite}-security main"));
     }
-    text
+    places.iter().map(|place| format!("deb {place}\ndeb-src {place}\n")).collect()
 }
 
 /// Source: apt_preferences(5): above 1000 a version is taken even when a newer one is there.
@@ -217,11 +238,55 @@ fn apt_conf(folder: &Path, mirror: &Mirror) -> String {
     text
 }
 
-/// Parses `'URL' NAME_VERSION_ARCH.deb SIZE SHA256:DIGEST`.
-fn parse_uri_line(line: &str, main: &str, security: &str) -> Option<LockedPackage> {
+/// A file of the mirror, as `apt-get --print-uris` names it.
+#[derive(Debug, PartialEq, Eq)]
+struct ArchiveFile {
+    name: String,
+    archive: Archive,
+    path: String,
+    size: u64,
+    sha256: String,
+}
+
+impl ArchiveFile {
+    /// Understands the name as NAME_VERSION_ARCH.deb.
+    fn into_package(self, set: PackageSet) -> Option<LockedPackage> {
+        let mut parts = self.name.strip_suffix(".deb")?.splitn(3, '_');
+        let (name, version, _) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(LockedPackage {
+            set,
+            name: name.to_owned(),
+            version: percent_decode(version)?,
+            archive: self.archive,
+            path: self.path,
+            size: self.size,
+            sha256: self.sha256,
+            groups: Vec::new(),
+        })
+    }
+
+    /// Understands the name as NAME_VERSION.orig.tar.*, and not as that of the signature beside it.
+    fn into_source(self, name: &str) -> Option<LockedPackage> {
+        let (version, kind) = self.name.strip_prefix(name)?.strip_prefix('_')?.split_once(".orig.tar.")?;
+        let version = percent_decode(version)?;
+        (!kind.contains('.')).then(|| LockedPackage {
+            set: PackageSet::Source,
+            name: name.to_owned(),
+            version,
+            archive: self.archive,
+            path: self.path.clone(),
+            size: self.size,
+            sha256: self.sha256.clone(),
+            groups: Vec::new(),
+        })
+    }
+}
+
+/// Parses `'URL' FILE SIZE SHA256:DIGEST`.
+fn parse_uri_line(line: &str, main: &str, security: &str) -> Option<ArchiveFile> {
     let (url, rest) = line.strip_prefix('\'')?.split_once("' ")?;
     let mut fields = rest.split(' ');
-    let (file, size, hash) = (fields.next()?, fields.next()?, fields.next()?);
+    let (name, size, hash) = (fields.next()?, fields.next()?, fields.next()?);
     // One base may begin with the other: the longer match decides.
     let below = |base: &str| url.strip_prefix(base)?.strip_prefix('/').map(percent_decode);
     let (archive, path) = match (below(main), below(security)) {
@@ -229,18 +294,8 @@ fn parse_uri_line(line: &str, main: &str, security: &str) -> Option<LockedPackag
         (Some(path), None) => (Archive::Main, path?),
         (None, None) => return None,
     };
-    let mut parts = file.strip_suffix(".deb")?.splitn(3, '_');
-    let (name, version) = (parts.next()?, parts.next()?);
-    Some(LockedPackage {
-        set: PackageSet::Tools,
-        name: name.to_owned(),
-        version: percent_decode(version)?,
-        archive,
-        path,
-        size: size.parse().ok()?,
-        sha256: hash.strip_prefix("SHA256:")?.to_owned(),
-        groups: Vec::new(),
-    })
+    let sha256 = hash.strip_prefix("SHA256:")?.to_owned();
+    Some(ArchiveFile { name: name.to_owned(), archive, path, size: size.parse().ok()?, sha256 })
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -297,7 +352,8 @@ mod tests {
         ];
         for (address, archive, path) in cases {
             let line = format!("'{address}' qemu_1%3a10+ds-0_amd64.deb 42 SHA256:{SHA}");
-            let package = parse_uri_line(&line, &mirror().main, &mirror().security).unwrap();
+            let file = parse_uri_line(&line, &mirror().main, &mirror().security).unwrap();
+            let package = file.into_package(PackageSet::Tools).unwrap();
             assert_eq!((package.name.as_str(), package.version.as_str()), ("qemu", "1:10+ds-0"));
             assert_eq!((package.archive, package.path.as_str(), package.size), (archive, path, 42));
             assert_eq!(url(&mirror(), &package), address);
@@ -308,12 +364,29 @@ mod tests {
     fn lines_of_another_shape_are_refused() {
         let bad = [
             "'http://elsewhere.test/x_1_all.deb' x_1_all.deb 42 SHA256:00",
-            "'http://m.test/debian/x.deb' x.deb 42 SHA256:00",
             "'http://m.test/debian/x_1_all.deb' x_1_all.deb 42 MD5Sum:00",
             "'http://m.test/debian/x_1_all.deb' x_1_all.deb many SHA256:00",
         ];
         for line in bad {
             assert_eq!(parse_uri_line(line, &mirror().main, &mirror().security), None, "{line}");
+        }
+        let line = "'http://m.test/debian/x.deb' x.deb 42 SHA256:00";
+        let file = parse_uri_line(line, &mirror().main, &mirror().security).unwrap();
+        assert_eq!(file.into_package(PackageSet::Tools), None);
+    }
+
+    #[test]
+    fn of_the_files_of_a_source_only_upstreams_archive_counts() {
+        for (file, expected) in [
+            ("iptables_1.8.11-2.dsc", None),
+            ("iptables_1.8.11.orig.tar.xz", Some("1.8.11")),
+            ("iptables_1.8.11.orig.tar.xz.asc", None),
+            ("iptables_1.8.11-2.debian.tar.xz", None),
+        ] {
+            let line = format!("'http://m.test/debian/pool/{file}' {file} 42 SHA256:{SHA}");
+            let found = parse_uri_line(&line, &mirror().main, &mirror().security).unwrap();
+            let source = found.into_source("iptables");
+            assert_eq!(source.as_ref().map(|source| source.version.as_str()), expected, "{file}");
         }
     }
 
@@ -331,14 +404,15 @@ mod tests {
 
     #[test]
     fn development_suites_have_no_security_suite() {
-        assert_eq!(sources("forky", &mirror()).lines().count(), 1);
-        assert_eq!(sources("trixie", &mirror()).lines().count(), 3);
+        assert_eq!(sources("forky", &mirror()).lines().count(), 2);
+        assert_eq!(sources("trixie", &mirror()).lines().count(), 6);
     }
 
     #[test]
     fn preferred_versions_are_pinned_above_newer_ones() {
         let line = format!("'http://m.test/debian/pool/s.deb' sudo_1%3a9_amd64.deb 42 SHA256:{SHA}");
-        let package = parse_uri_line(&line, &mirror().main, &mirror().security).unwrap();
+        let file = parse_uri_line(&line, &mirror().main, &mirror().security).unwrap();
+        let package = file.into_package(PackageSet::Image).unwrap();
         let stanza = "Package: sudo\nPin: version 1:9\nPin-Priority: 1001\n";
         assert_eq!(preferences(&[&package]), stanza);
         assert_eq!(preferences(&[&package, &package]), format!("{stanza}\n{stanza}"));

@@ -8,16 +8,18 @@ use crate::config::{Config, KernelChanges};
 use crate::custom::{self, Image};
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
+use crate::iptables::{self, Iptables};
 use crate::iso::Parts;
-use crate::kernel::{Kernel, SourceArchive};
+use crate::kernel::Kernel;
 use crate::layers::{Inputs, Layer};
-use crate::lock::PackageSet;
+use crate::lock::{LockedPackage, PackageSet};
 use crate::mirror::MirrorOptions;
 use crate::packages::{self, LockOptions, Packages, Update};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::sbom::spdx::Document;
 use crate::sbom::{self, Bill};
+use crate::source_archive::SourceArchive;
 use crate::tools::ToolsTree;
 use crate::turn::{self, Turn};
 use crate::{download, guest, host, initrd, kernel, squashfs, step};
@@ -131,6 +133,14 @@ impl Build {
         Ok(SourceArchive::Package(Box::new((*package).clone()), file.clone()))
     }
 
+    fn iptables(&self, packages: &Packages, tools: &ToolsTree) -> Result<Iptables> {
+        let Self { project, config, ui, .. } = self;
+        let (package, file) = iptables_source(packages)?;
+        package.verify(&file)?;
+        let source = SourceArchive::File { file, sha256: package.sha256.clone() };
+        iptables::build(project, tools, &source, config.epoch, *ui)
+    }
+
     /// Returns the engine's version.
     fn version(&self, packages: &Packages) -> Result<String> {
         match &self.config.engine_archive {
@@ -161,19 +171,22 @@ impl Build {
         let mut files = packages.files(PackageSet::Engine);
         files.extend(packages.files(PackageSet::Image));
         let kernel_source = &self.kernel_source(packages)?;
+        let (iptables_source, iptables_file) = &iptables_source(packages)?;
         let bill = sbom::Inputs {
             project,
             config,
             recipe,
             packages: &files,
+            iptables_source: (iptables_source, iptables_file),
             kernel_source,
             kernel_release: &kernel::release(&kernel.image())?,
             version: &version,
             ui: *ui,
         };
         let bill = bill.bill(self.offline)?;
-        let layers =
-            [inputs.base(&files, kernel, engine.as_deref())?, inputs.own(&programs, &bill.in_image())?];
+        let iptables = self.iptables(packages, tools)?;
+        let base = inputs.base(&files, kernel, &iptables, engine.as_deref())?;
+        let layers = [base, inputs.own(&programs, &bill.in_image())?];
         Ok((programs.join("init"), layers, bill))
     }
 
@@ -242,6 +255,11 @@ impl Build {
         ));
         Ok(())
     }
+}
+
+fn iptables_source(packages: &Packages) -> Result<(&LockedPackage, PathBuf)> {
+    let sources = packages.files(PackageSet::Source).into_iter();
+    sources.last().context("finding the source of iptables in the lock")
 }
 
 /// Finds out before an hour of work that the result could not be written.

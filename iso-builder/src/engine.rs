@@ -1,4 +1,4 @@
-//! An engine from upstream's archive of static programs, in place of the packages' programs.
+//! An engine from upstream's archive of static programs, in place of packages.
 //!
 //! Source: Docker's manual, "Install Docker Engine from binaries": one folder `docker/` with all programs.
 
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::config::Config;
 use crate::download;
 use crate::tree::{Content, GuestPath, Node, Tree};
 
@@ -25,14 +26,20 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("runc", "/usr/sbin/runc"),
 ];
 
-/// Names of packages that every program of is replaced.
+/// Packages whose programs the archive has; a build with an archive does without them.
 pub(crate) const REPLACED: [&str; 5] = ["containerd", "docker-cli", "docker.io", "runc", "tini"];
 
-/// Puts the programs of the archive `file` in the place of those in `tree`; what is not in the tree stays out of it.
+/// Returns the packages that a build does without.
+#[must_use]
+pub(crate) fn left_out(config: &Config) -> &'static [&'static str] {
+    if config.engine_archive.is_some() { &REPLACED } else { &[] }
+}
+
+/// Adds those programs of the archive `file` to `tree` that the image has, by their paths.
 ///
 /// # Errors
 /// When the archive cannot be read or lacks a program.
-pub fn replace(tree: &mut Tree, file: &Path) -> Result<()> {
+pub fn add(tree: &mut Tree, file: &Path, has: impl Fn(&Path) -> bool) -> Result<()> {
     let mut programs =
         read(file).with_context(|| format!("reading the engine's archive {}", file.display()))?;
     for (name, path) in PROGRAMS {
@@ -44,9 +51,11 @@ pub fn replace(tree: &mut Tree, file: &Path) -> Result<()> {
                 file.display()
             )
         })?;
-        let path = GuestPath::new(path);
-        if tree.get(&path).is_some() {
-            tree.insert(path, Node { content: Content::File(program.into()), mode: 0o755, owner: (0, 0) });
+        if has(Path::new(path)) {
+            tree.insert(
+                GuestPath::new(path),
+                Node { content: Content::File(program.into()), mode: 0o755, owner: (0, 0) },
+            );
         }
     }
     Ok(())
@@ -90,19 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_replaced_and_what_the_image_lacks_is_left_out() {
+    fn what_the_image_has_is_added_and_the_rest_left_out() {
         let all = PROGRAMS.map(|(name, _)| name);
         let mut tree = Tree::default();
-        tree.insert(GuestPath::new("/usr/sbin/dockerd"), Node::file(*b"old", 0o755));
-        tree.insert(GuestPath::new("/usr/bin/docker-init"), Node::symlink("tini-static"));
-        tree.insert(GuestPath::new("/usr/bin/other"), Node::file(*b"old", 0o755));
-        replace(&mut tree, archive(&[&all[..], &["ctr"]].concat()).path()).unwrap();
+        tree.insert(GuestPath::new("/usr/bin/other"), Node::file(*b"other", 0o755));
+        let has = |path: &Path| ["/usr/sbin/dockerd", "/usr/bin/docker-init"].map(Path::new).contains(&path);
+        add(&mut tree, archive(&[&all[..], &["ctr"]].concat()).path(), has).unwrap();
         let lines: Vec<_> =
             tree.iter().map(|(path, node)| (path.to_string(), node.content.clone())).collect();
         let file = |text: &str| Content::File(text.as_bytes().into());
         let expected = [
             ("/usr/bin/docker-init".to_owned(), file("\x7fELF docker-init")),
-            ("/usr/bin/other".to_owned(), file("old")),
+            ("/usr/bin/other".to_owned(), file("other")),
             ("/usr/sbin/dockerd".to_owned(), file("\x7fELF dockerd")),
         ];
         assert_eq!(lines, expected);
@@ -111,7 +119,7 @@ mod tests {
     #[test]
     fn an_archive_that_lacks_a_program_is_refused() {
         let file = archive(&["dockerd"]);
-        let error = replace(&mut Tree::default(), file.path()).unwrap_err().to_string();
+        let error = add(&mut Tree::default(), file.path(), |_| true).unwrap_err().to_string();
         assert!(error.contains("docker/containerd is not in it; needed are docker/containerd, "), "{error}");
     }
 }

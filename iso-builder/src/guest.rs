@@ -14,7 +14,7 @@ use crate::enter::{Bind, Spec};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
-use crate::{run, step};
+use crate::{host, run, step};
 
 /// Raised when the code below changes the result.
 const REVISION: u32 = 1;
@@ -108,8 +108,18 @@ fn spec(project: &Project, tools: &ToolsTree, rust: &Rust, epoch: u64) -> Result
     let cargo_home = project.target_folder("guest/cargo-home")?;
     // Cargo writes its locks beside the registry; the registry itself is the host's and stays untouched.
     fs::create_dir_all(cargo_home.join("registry")).context("creating a folder for cargo")?;
-    let mut arguments =
-        vec!["/rust/bin/cargo", "build", "--frozen", "--profile", "guest", "--target", TARGET];
+    let jobs = host::jobs().to_string();
+    let mut arguments = vec![
+        "/rust/bin/cargo",
+        "build",
+        "--frozen",
+        "--profile",
+        "guest",
+        "--target",
+        TARGET,
+        "--jobs",
+        &jobs,
+    ];
     for program in PROGRAMS {
         arguments.extend(["-p", program]);
     }

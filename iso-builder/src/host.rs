@@ -19,11 +19,26 @@ const PROGRAMS: [(&str, &str); 4] = [
 /// Part of apt that downloads single files.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
+/// Environment variable that says how many processes or threads work at a time; without it that many as there are processors.
+pub(crate) const JOBS_VARIABLE: &str = "BOOT2DOCKER_JOBS";
+
+/// Returns how many processes or threads shall compile and pack at a time.
+#[must_use]
+pub fn jobs() -> usize {
+    let asked = env::var(JOBS_VARIABLE).ok().and_then(|text| text.parse().ok()).filter(|jobs| *jobs > 0);
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// Checks the host.
 ///
 /// # Errors
 /// One error that lists everything that is missing.
 pub fn check() -> Result<()> {
+    if let Some(text) = env::var_os(JOBS_VARIABLE)
+        && !text.to_str().is_some_and(|text| text.parse().is_ok_and(|jobs: usize| jobs > 0))
+    {
+        bail!("reading {JOBS_VARIABLE}: `{}` is no number above 0", text.display());
+    }
     let mut missing = Vec::new();
     if env::consts::OS != "linux" || env::consts::ARCH != "x86_64" {
         missing.push(format!("Linux on x86-64 (this is {} on {})", env::consts::OS, env::consts::ARCH));

@@ -221,6 +221,16 @@ impl Recipe {
         recipe
     }
 
+    /// Returns the recipe of an image that takes nothing from these packages.
+    #[must_use]
+    pub(crate) fn without_packages(&self, names: &[&str]) -> Self {
+        let mut recipe = self.clone();
+        for component in &mut recipe.components {
+            component.files.retain(|file| !names.contains(&file.package.as_str()));
+        }
+        recipe
+    }
+
     /// Returns the recipe as one text, for the key of what is made of it.
     #[must_use]
     pub fn to_key(&self) -> String {

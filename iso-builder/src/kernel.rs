@@ -1,7 +1,5 @@
 //! The kernel: Debian's source or another, our patches and the user's in order, fragments likewise; lost options are errors.
 
-mod source;
-
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,10 +12,9 @@ use crate::enter::{Bind, Spec};
 use crate::kconfig;
 use crate::progress::{Bar, Progress};
 use crate::project::Project;
+use crate::source_archive::SourceArchive;
 use crate::tools::ToolsTree;
-use crate::{run, step};
-
-pub use self::source::SourceArchive;
+use crate::{host, run, step};
 
 /// Raised when the code below changes the result.
 const REVISION: u32 = 1;
@@ -184,8 +181,7 @@ impl Work<'_> {
     }
 
     fn compile(&self, part: &Path) -> Result<()> {
-        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        self.make(&[&format!("-j{jobs}"), "bzImage", "modules"])?;
+        self.make(&[&format!("-j{}", host::jobs()), "bzImage", "modules"])?;
         let staging =
             ["INSTALL_MOD_PATH=/build/modules-out", "INSTALL_MOD_STRIP=1", "DEPMOD=/usr/sbin/depmod"];
         self.make(&[staging[0], staging[1], staging[2], "modules_install"])?;

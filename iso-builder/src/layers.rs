@@ -12,13 +12,14 @@ use crate::config::Config;
 use crate::digest::KeyBuilder;
 use crate::identity::Identity;
 use crate::image::Recipe;
+use crate::iptables::Iptables;
 use crate::kernel::Kernel;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
 use crate::tree::{GuestPath, Node, Tree};
-use crate::{engine, guest, run, step};
+use crate::{engine, guest, host, run, step};
 
 /// Raised when the code below changes the result.
 const REVISION: u32 = 1;
@@ -84,7 +85,7 @@ impl Inputs<'_> {
             .text(&self.recipe.to_key())
     }
 
-    /// Packs everything that comes from packages, and the kernel's modules. The programs of the archive `engine` take
+    /// Packs everything that comes from packages, `iptables`, and the kernel's modules. The programs of the archive `engine` take
     /// the place of the engine's packages.
     ///
     /// # Errors
@@ -93,10 +94,11 @@ impl Inputs<'_> {
         &self,
         packages: &[(&LockedPackage, PathBuf)],
         kernel: &Kernel,
+        iptables: &Iptables,
         engine: Option<&Path>,
     ) -> Result<Layer> {
         let level = self.config.compression_level;
-        let mut key = self.key("base", level).text(&kernel.key());
+        let mut key = self.key("base", level).text(&kernel.key()).text(&iptables.key());
         for (package, _) in packages {
             key = key.text(&package.sha256);
         }
@@ -106,10 +108,12 @@ impl Inputs<'_> {
         // Packing it takes a minute and no file of the checkout is in it, so all checkouts share it.
         let cache = self.project.cache_folder("layers")?;
         let folder = step::shared(&cache, &key.finish(), "packing this layer", |part| {
-            let mut tree = self.recipe.select(packages, self.ui)?;
+            let recipe = self.recipe.without_packages(engine::left_out(self.config));
+            let mut tree = recipe.select(packages, self.ui)?;
             if let Some(archive) = engine {
-                engine::replace(&mut tree, archive)?;
+                engine::add(&mut tree, archive, |path| self.recipe.component_of(path).is_some())?;
             }
+            iptables.add_to(&mut tree)?;
             self.recipe.add_folders_and_links(&mut tree);
             self.add_busybox_applets(&mut tree)?;
             let modules = kernel.modules().join("lib");
@@ -183,6 +187,7 @@ impl Inputs<'_> {
         command.arg("-").arg(out).args(["-tar", "-comp", "zstd", "-Xcompression-level", &level.to_string()]);
         command.args(["-b", BLOCK_BYTES, "-noappend", "-no-progress", "-quiet", "-no-xattrs", "-no-exports"]);
         let epoch = self.config.epoch.to_string();
+        command.args(["-processors", &host::jobs().to_string()]);
         command.args(["-mkfs-time", &epoch, "-all-time", &epoch]);
         command.args(["-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"]);
         let mut child = command

@@ -22,6 +22,8 @@ pub enum PackageSet {
     Image,
     /// The kernel's source.
     Kernel,
+    /// Upstream's archives, out of source packages, of what is compiled.
+    Source,
     /// The tools tree.
     Tools,
     /// The system that the benchmark compares with; never in the lock.
@@ -37,6 +39,7 @@ impl PackageSet {
             Self::Engine => "engine",
             Self::Image => "image",
             Self::Kernel => "kernel",
+            Self::Source => "source",
             Self::Tools => "tools",
             Self::Peer => "peer",
         }
@@ -57,9 +60,9 @@ pub struct LockedPackage {
     pub archive: Archive,
     /// Path in the archive, percent-decoded.
     pub path: String,
-    /// Size of the .deb. Units: bytes.
+    /// Size of the file. Units: bytes.
     pub size: u64,
-    /// SHA-256 of the .deb in lower-case hex.
+    /// SHA-256 of the file in lower-case hex.
     pub sha256: String,
     /// Groups of `rootfs/image.toml` that need it; none means that every image does.
     #[serde(default)]
@@ -86,10 +89,11 @@ impl Archive {
 }
 
 impl LockedPackage {
-    /// Returns the name of the .deb in the cache; the digest makes it unique.
+    /// Returns the name of the file in the cache; the digest makes it unique.
     #[must_use]
     pub fn file_name(&self) -> String {
-        format!("{}_{}_{}.deb", self.name, self.version.replace(':', "%3a"), &self.sha256[..16])
+        let kind = if self.set == PackageSet::Source { "orig" } else { "deb" };
+        format!("{}_{}_{}.{kind}", self.name, self.version.replace(':', "%3a"), &self.sha256[..16])
     }
 
     /// Checks a file against the lock.

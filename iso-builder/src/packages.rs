@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
 use crate::digest::KeyBuilder;
+use crate::engine;
 use crate::image::Recipe;
+use crate::iptables;
 use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::MirrorOptions;
 use crate::progress::Progress;
@@ -48,8 +50,32 @@ pub enum Update {
 #[derive(Debug)]
 pub struct Packages {
     lock: Lock,
-    groups: Vec<String>,
+    need: Need,
     folder: PathBuf,
+}
+
+/// Which packages of a lock a build needs.
+#[derive(Debug, Clone)]
+struct Need {
+    groups: Vec<String>,
+    left_out: &'static [&'static str],
+}
+
+impl Need {
+    fn of(config: &Config) -> Self {
+        Self { groups: config.groups.clone(), left_out: engine::left_out(config) }
+    }
+
+    fn includes(&self, package: &LockedPackage) -> bool {
+        let is_on = || package.groups.iter().any(|group| self.groups.contains(group));
+        let is_for_image = matches!(package.set, PackageSet::Engine | PackageSet::Image);
+        (package.groups.is_empty() || is_on())
+            && !(is_for_image && self.left_out.contains(&package.name.as_str()))
+    }
+
+    fn packages(&self, lock: &Lock) -> Vec<LockedPackage> {
+        lock.packages.iter().filter(|package| self.includes(package)).cloned().collect()
+    }
 }
 
 impl Packages {
@@ -71,10 +97,11 @@ impl Packages {
         let fetcher = Fetcher::new(project, options, ui)?;
         let requests = requests(config, recipe)?;
         let old = Lock::read(&project.lock_file())?;
-        let finish = |lock| Self { lock, groups: config.groups.clone(), folder: fetcher.folder.clone() };
-        let usable = old.as_ref().filter(|lock| lock.request == requests);
+        let need = Need::of(config);
+        let finish = |lock| Self { lock, need: need.clone(), folder: fetcher.folder.clone() };
+        let usable = old.as_ref().filter(|lock| lock.request == requests && has_source(lock));
         let reason = match usable {
-            Some(lock) => match fetcher.fetch(&config.suite, &needed(lock, &config.groups))? {
+            Some(lock) => match fetcher.fetch(&config.suite, &need.packages(lock))? {
                 Fetched::All => return Ok(finish(lock.clone())),
                 Fetched::Gone(url) => format!("{url} is no longer on the mirror"),
             },
@@ -114,11 +141,12 @@ impl Packages {
             return Ok(None);
         }
         let fetcher = Fetcher::new(project, options, ui)?;
-        let mut needed = needed(&lock, &config.groups);
+        let need = Need::of(config);
+        let mut needed = need.packages(&lock);
         needed.retain(|package| matches!(package.set, PackageSet::Tools | PackageSet::Kernel));
         let fetched = fetcher.fetch(&config.suite, &needed)?;
         let Fetcher { folder, .. } = fetcher;
-        Ok(matches!(fetched, Fetched::All).then(|| Self { lock, groups: config.groups.clone(), folder }))
+        Ok(matches!(fetched, Fetched::All).then(|| Self { lock, need, folder }))
     }
 
     /// Returns the packages of one set that the build needs, and where they are.
@@ -126,7 +154,7 @@ impl Packages {
     pub fn files(&self, set: PackageSet) -> Vec<(&LockedPackage, PathBuf)> {
         self.lock
             .set(set)
-            .filter(|package| is_needed(package, &self.groups))
+            .filter(|package| self.need.includes(package))
             .map(|package| (package, self.folder.join(package.file_name())))
             .collect()
     }
@@ -176,12 +204,9 @@ pub fn update(
     Ok(lock.changes_since(old.as_ref().unwrap_or(&nothing)))
 }
 
-fn is_needed(package: &LockedPackage, groups: &[String]) -> bool {
-    package.groups.is_empty() || package.groups.iter().any(|group| groups.contains(group))
-}
-
-fn needed(lock: &Lock, groups: &[String]) -> Vec<LockedPackage> {
-    lock.packages.iter().filter(|package| is_needed(package, groups)).cloned().collect()
+/// Says whether a lock has the source of what is compiled.
+fn has_source(lock: &Lock) -> bool {
+    lock.set(PackageSet::Source).any(|source| source.name == iptables::PACKAGE)
 }
 
 fn requests(config: &Config, recipe: &Recipe) -> Result<Requests> {
@@ -208,6 +233,7 @@ fn requests(config: &Config, recipe: &Recipe) -> Result<Requests> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::Archive;
 
     #[test]
     fn upstream_versions_are_what_users_write() {
@@ -220,5 +246,36 @@ mod tests {
         for (version, expected) in cases {
             assert_eq!(upstream_version(version), expected, "{version}");
         }
+    }
+
+    #[test]
+    fn a_build_needs_what_its_groups_and_its_engine_need() {
+        let package = |set, name: &str, groups: &[&str]| LockedPackage {
+            set,
+            name: name.into(),
+            version: "1".into(),
+            archive: Archive::Main,
+            path: format!("pool/{name}.deb"),
+            size: 7,
+            sha256: "0123456789abcdef".repeat(4),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        };
+        let lock = Lock::new(
+            Requests::default(),
+            "forky".into(),
+            vec![
+                package(PackageSet::Engine, "docker.io", &[]),
+                package(PackageSet::Image, "tini", &[]),
+                package(PackageSet::Image, "nfs-common", &["nfs"]),
+                package(PackageSet::Image, "sudo", &[]),
+                package(PackageSet::Tools, "runc", &[]),
+            ],
+        );
+        let names = |groups: &[&str], left_out| {
+            let need = Need { groups: groups.iter().map(ToString::to_string).collect(), left_out };
+            need.packages(&lock).into_iter().map(|package| package.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["nfs"], &[]), ["docker.io", "nfs-common", "sudo", "tini", "runc"]);
+        assert_eq!(names(&[], &engine::REPLACED), ["sudo", "runc"]);
     }
 }

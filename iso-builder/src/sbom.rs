@@ -17,16 +17,16 @@ use crate::config::{Config, EngineArchive};
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
 use crate::iso::publish_sum;
-use crate::kernel::SourceArchive;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::{engine, guest, step};
+use crate::source_archive::SourceArchive;
+use crate::{engine, guest, iptables, step};
 use debian::Binary;
 use spdx::{Document, Package, Reference, Relationship};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 /// Name of the document in the image and, with the ISO's name before it, beside the ISO.
 pub const FILE: &str = "boot2docker.spdx.json";
@@ -57,6 +57,8 @@ pub struct Inputs<'a> {
     pub recipe: &'a Recipe,
     /// The packages of the image, and where they are.
     pub packages: &'a [(&'a LockedPackage, PathBuf)],
+    /// Upstream's source of iptables.
+    pub iptables_source: (&'a LockedPackage, &'a Path),
     /// The kernel's source.
     pub kernel_source: &'a SourceArchive,
     /// The kernel's version, as `uname -r` prints it.
@@ -117,6 +119,7 @@ impl Inputs<'_> {
             .text(&self.config.epoch.to_string())
             .text(&self.recipe.to_key())
             .text(self.kernel_source.sha256())
+            .text(&self.iptables_source.0.sha256)
             .text(self.config.engine_archive.as_ref().map_or("", |engine| &engine.archive.sha256))
             .text(self.kernel_release)
             .text(self.version)
@@ -139,11 +142,9 @@ impl Inputs<'_> {
     }
 
     fn write(&self, part: &Path, offline: bool) -> Result<()> {
-        let used = self.recipe.packages_used(self.packages, self.ui)?;
-        let is_replaced =
-            |name: &str| self.config.engine_archive.is_some() && engine::REPLACED.contains(&name);
-        let is_used = |name: &String| used.contains(name) && !is_replaced(name);
-        let used: Vec<_> = self.packages.iter().filter(|(package, _)| is_used(&package.name)).collect();
+        let recipe = self.recipe.without_packages(engine::left_out(self.config));
+        let used = recipe.packages_used(self.packages, self.ui)?;
+        let used: Vec<_> = self.packages.iter().filter(|(package, _)| used.contains(&package.name)).collect();
         let binaries = used
             .iter()
             .map(|(package, file)| debian::read(package, file, self.packages))
@@ -158,6 +159,8 @@ impl Inputs<'_> {
             .iter()
             .filter_map(|binary| Some((format!("debian/{}", binary.name), binary.copyright.clone()?)))
             .collect();
+        texts
+            .push((format!("source/{}", iptables::PACKAGE), iptables::licence_text(self.iptables_source.1)?));
         texts.extend(graph.licence_texts()?);
         let archive = licence_archive(texts, self.config.epoch).context("packing the licences")?;
         step::write_atomically(&image.join(LICENCES), &archive)
@@ -185,12 +188,21 @@ impl Inputs<'_> {
             comment: Some("with the patches and the configuration of kernel-config/".into()),
             ..Package::new("SPDXRef-kernel", "linux", self.kernel_release)
         };
+        let iptables_source =
+            Package { licence_declared: iptables::LICENCE.into(), ..debian::package(self.iptables_source.0) };
+        let iptables = Package {
+            licence_declared: iptables::LICENCE.into(),
+            comment: Some("compiled statically from upstream's source".into()),
+            ..Package::new("SPDXRef-iptables", iptables::PACKAGE, &iptables_source.version_info)
+        };
         let mut relations = vec![
             Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", &system.id),
             Relationship::new(&system.id, "CONTAINS", &kernel.id),
             Relationship::new(&kernel.id, "GENERATED_FROM", &source.id),
+            Relationship::new(&system.id, "CONTAINS", &iptables.id),
+            Relationship::new(&iptables.id, "GENERATED_FROM", &iptables_source.id),
         ];
-        let mut packages = vec![system.clone(), kernel, source];
+        let mut packages = vec![system.clone(), kernel, source, iptables, iptables_source];
         if let Some(EngineArchive { archive, version }) = &self.config.engine_archive {
             let engine = Package {
                 checksums: spdx::sha256(&archive.sha256),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::deb::{self, Member, MemberKind};
+use crate::host;
 use crate::image::{Bundle, Component, PackageFile};
 use crate::lock::LockedPackage;
 use crate::object::{self, Object};
@@ -43,9 +44,8 @@ impl Selection {
         let bar = ui.count("reading packages", packages.len() as u64);
         let next = AtomicUsize::new(0);
         let read = Mutex::new(BTreeMap::new());
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
-            for _ in 0..workers {
+            for _ in 0..host::jobs() {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Where the kernel's source comes from: Debian's package, or an archive that the configuration names.
+//! Where the source of the kernel, or of a program, comes from: Debian's package of it, or an archive by itself.
 
 use std::fs;
 use std::io::Read;
@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use crate::lock::LockedPackage;
 use crate::{deb, download};
 
-/// An archive whose single folder is the kernel's source.
+/// An archive whose single folder is the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceArchive {
-    /// In a package.
+    /// In the package that the kernel's source has.
     Package(Box<LockedPackage>, PathBuf),
     /// By itself.
     File {
@@ -34,7 +34,7 @@ impl SourceArchive {
     }
 
     /// Unpacks the source into `folder`, without the folder that all its paths begin with.
-    pub(super) fn unpack(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn unpack(&self, folder: &Path) -> Result<()> {
         match self {
             Self::Package(package, file) => {
                 package.verify(file)?;

@@ -17,7 +17,7 @@ use crate::lock::Lock;
 use crate::project::Project;
 use crate::sbom::spdx::Document;
 use crate::squashfs::{self, Entry, Layer};
-use crate::{compare, inspect, step};
+use crate::{compare, inspect, iptables, step};
 use needs::Needs;
 
 /// Path of the lock in the image.
@@ -143,6 +143,8 @@ fn part_of(entry: &Entry, recipe: &Recipe, needs: &Needs) -> (String, Option<Str
     }
     let name = if entry.path.starts_with("/usr/lib/modules/") {
         "kernel modules"
+    } else if entry.path == iptables::PATH {
+        "firewall"
     } else if entry.path.contains(".so") {
         "shared libraries"
     } else {

@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::stat::{Mode, umask};
 
 use crate::compare;
 use crate::digest;
 use crate::enter::THIS_PROGRAM;
+use crate::host::JOBS_VARIABLE;
 use crate::project::Project;
 use crate::tools::ToolsTree;
-use crate::{run, step};
+use crate::{host, run, step};
 
 /// What the second build has other than the first, as far as the environment goes.
 const OTHER_ENVIRONMENT: [(&str, &str); 5] = [
@@ -29,7 +30,7 @@ const NOT_COPIED: [&str; 2] = ["target", ".git"];
 /// Builds the sources a second time and compares the result with `iso`; returns a line that says so.
 ///
 /// The second build happens below `target/verify`, with another umask, environment, user (where the host's
-/// `unshare` can show one) and number of processors. It shares the downloaded packages; tools tree and kernel
+/// `unshare` can show one) and number of jobs. It shares the downloaded packages; tools tree and kernel
 /// are made again only when `kernel` says so.
 ///
 /// # Errors
@@ -48,8 +49,9 @@ pub fn run(project: &Project, config: Option<&Path>, iso: &Path, kernel: bool) -
         command.arg("--config").arg(fs::canonicalize(config).context("resolving the configuration's path")?);
     }
     command.current_dir(&checkout).env("BOOT2DOCKER_CACHE", &cache).envs(OTHER_ENVIRONMENT);
+    command.env(JOBS_VARIABLE, (host::jobs() + 1).to_string());
     let before = umask(Mode::from_bits_truncate(0o077));
-    let built = one_processor().and_then(|()| run::output(&mut command));
+    let built = run::output(&mut command);
     umask(before);
     built.context("building a second time")?;
     let result = verdict(project, iso, &second, &folder)?;
@@ -112,15 +114,4 @@ fn as_another_user() -> Command {
     }
     log::warn!("the second build has the same user: this host's unshare cannot show another");
     Command::new(program)
-}
-
-/// Confines this process, and so the second build, to one processor.
-fn one_processor() -> Result<()> {
-    let myself = nix::unistd::Pid::from_raw(0);
-    let allowed = nix::sched::sched_getaffinity(myself).context("asking for our processors")?;
-    let first = (0..nix::sched::CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap_or_default());
-    ensure!(first.is_some(), "choosing a processor: we may use none");
-    let mut one = nix::sched::CpuSet::new();
-    one.set(first.unwrap_or_default()).context("choosing a processor")?;
-    nix::sched::sched_setaffinity(myself, &one).context("confining ourselves to one processor")
 }

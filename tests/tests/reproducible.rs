@@ -8,7 +8,7 @@ use iso_builder::customize;
 use iso_builder::project::Project;
 use tests::Lab;
 
-/// Other folder, user, umask, time zone, locale, host name, number of processors and clock.
+/// Other folder, user, umask, time zone, locale, host name, number of jobs and clock.
 #[test]
 fn a_build_elsewhere_gives_the_same_iso() -> Result<()> {
     Lab::new("reproducible")?; // The ISO is built and the crates are there.

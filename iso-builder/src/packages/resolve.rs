@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
-use super::Update;
 use super::fetch::{Fetched, Fetcher};
+use super::{Update, has_source};
 use crate::apt::Apt;
 use crate::config::Config;
 use crate::image::Recipe;
+use crate::iptables;
 use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::Mirror;
 use crate::turn;
@@ -31,15 +32,19 @@ impl Resolver<'_> {
         let bar = fetcher.ui.spinner("reading the package indexes");
         fetcher.update(&base, &config.suite, config)?;
         let mut packages = self
-            .kept(PackageSet::Tools, |old| old.tools == requests.tools)
+            .kept(PackageSet::Tools, |old| old.request.tools == requests.tools)
             .map_or_else(|| self.set(&base, PackageSet::Tools, &config.tools_packages), Ok)?;
         packages.extend(
-            self.kept(PackageSet::Kernel, |old| old.kernel == requests.kernel)
+            self.kept(PackageSet::Kernel, |old| old.request.kernel == requests.kernel)
                 .map_or_else(|| self.kernel(&base), Ok)?,
         );
         let image = self
-            .kept(PackageSet::Image, |old| old.image == requests.image)
+            .kept(PackageSet::Image, |old| old.request.image == requests.image)
             .map_or_else(|| self.image(&base), Ok)?;
+        packages.extend(
+            self.kept(PackageSet::Source, has_source)
+                .map_or_else(|| base.source(iptables::PACKAGE).map(|source| vec![source]), Ok)?,
+        );
         drop(bar);
         let (suite, engine) = self.engine(&requests, &image, &mirror)?;
         packages.extend(image);
@@ -52,8 +57,8 @@ impl Resolver<'_> {
     }
 
     /// Returns what the old lock has of a set, when the same was asked for.
-    fn kept(&self, set: PackageSet, is_same: impl Fn(&Requests) -> bool) -> Option<Vec<LockedPackage>> {
-        let old = self.old.filter(|old| is_same(&old.request))?;
+    fn kept(&self, set: PackageSet, is_same: impl Fn(&Lock) -> bool) -> Option<Vec<LockedPackage>> {
+        let old = self.old.filter(|old| is_same(old))?;
         let is_wanted_anew = match self.update {
             Update::Nothing => false,
             Update::All => true,
@@ -122,7 +127,7 @@ impl Resolver<'_> {
         mirror: &Mirror,
     ) -> Result<(String, Vec<LockedPackage>)> {
         let Self { fetcher, config, recipe, old, .. } = self;
-        let kept = self.kept(PackageSet::Engine, |old| old.engine == requests.engine).zip(*old);
+        let kept = self.kept(PackageSet::Engine, |old| old.request.engine == requests.engine).zip(*old);
         let mut refused = Vec::new();
         for suite in &config.engine_suites {
             let engine = match &kept {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::spdx::{self, Extracted, NO_ASSERTION, Package};
 use super::{licence, purl};
 use crate::deb::{self, Member, MemberKind};
-use crate::lock::LockedPackage;
+use crate::lock::{LockedPackage, PackageSet};
 use crate::tree::GuestPath;
 
 /// Where packages have their copyright files.
@@ -65,11 +65,12 @@ pub(super) fn read(locked: &LockedPackage, file: &Path, all: Packages<'_>) -> Re
 /// Returns what the lock knows of a package.
 pub(super) fn package(locked: &LockedPackage) -> Package {
     let LockedPackage { name, version, path, sha256, .. } = locked;
+    let kind = if locked.set == PackageSet::Source { ("source", "?arch=source") } else { ("deb", "") };
     Package {
         package_file_name: Some(path.clone()),
         checksums: spdx::sha256(sha256),
-        external_refs: purl(format!("pkg:deb/debian/{}@{}", encoded(name), encoded(version))),
-        ..Package::new(&spdx::id(&["deb", name]), name, version)
+        external_refs: purl(format!("pkg:deb/debian/{}@{}{}", encoded(name), encoded(version), kind.1)),
+        ..Package::new(&spdx::id(&[kind.0, name]), name, version)
     }
 }
 
