@@ -17,7 +17,7 @@ use crate::tools::ToolsTree;
 use crate::{boot_config, run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 5;
+const REVISION: u32 = 6;
 
 /// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
 const GRUB_MODULES: [&str; 13] = [
@@ -181,6 +181,8 @@ impl Parts<'_> {
         command.arg("-isohybrid-mbr").arg(self.tools.path("/usr/lib/ISOLINUX/isohdpfx.bin"));
         command.args(["-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]);
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
+        // The padding is for drives that read ahead of the end of a track; the partition table's end is behind the files anyway.
+        command.arg("-no-pad");
         if self.config.uefi {
             command.args(["-eltorito-alt-boot", "-e", "boot/grub/efi.img", "-no-emul-boot"]);
             command.arg("-isohybrid-gpt-basdat");
