@@ -1,5 +1,5 @@
-//! The firewall's front end, compiled as one static program: dockerd calls it a hundred times at each start, and half of a
-//! call was loading libraries and extensions.
+//! The firewall's front end, compiled as one program with all extensions in it: dockerd calls it a hundred times at each
+//! start, and half of a call was loading libraries and extensions.
 //!
 //! The source is upstream's archive of the version that Debian has; without nftables, as `rootfs/image.toml` explains.
 
@@ -33,9 +33,9 @@ const REVISION: u32 = 1;
 /// Where the tools tree sees the source.
 const BUILD: &str = "/build";
 
-/// All extensions are built in, and no library but the C library is needed, which is in the image anyway; a program without
-/// even that would call no faster by a third of what this saves and be four times as large. Left out is what needs libraries of
-/// its own: the nft front end, the match `connlabel`, and tools that are not in the image.
+/// No libraries but those of C are needed, which are in the image anyway: without even these the program would be four times
+/// as large. Left out is what needs libraries of its own, the nft front end and the match `connlabel`, and tools that are not in
+/// the image.
 const SCRIPT: &str = "./configure --prefix=/usr --disable-nftables --disable-connlabel --disable-bpf-compiler \
     --disable-libipq --enable-static --disable-shared CFLAGS='-Os -ffunction-sections -fdata-sections' && \
     make -j\"$JOBS\" LDFLAGS='-no-pie -Wl,--gc-sections' && strip iptables/xtables-legacy-multi";

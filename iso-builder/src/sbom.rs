@@ -26,7 +26,7 @@ use debian::Binary;
 use spdx::{Document, Package, Reference, Relationship};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 5;
+const REVISION: u32 = 6;
 
 /// Name of the document in the image and, with the ISO's name before it, beside the ISO.
 pub const FILE: &str = "boot2docker.spdx.json";
@@ -192,7 +192,7 @@ impl Inputs<'_> {
             Package { licence_declared: iptables::LICENCE.into(), ..debian::package(self.iptables_source.0) };
         let iptables = Package {
             licence_declared: iptables::LICENCE.into(),
-            comment: Some("compiled statically from upstream's source".into()),
+            comment: Some("compiled from upstream's source".into()),
             ..Package::new("SPDXRef-iptables", iptables::PACKAGE, &iptables_source.version_info)
         };
         let mut relations = vec![
