@@ -181,7 +181,7 @@ impl Parts<'_> {
         command.arg("-isohybrid-mbr").arg(self.tools.path("/usr/lib/ISOLINUX/isohdpfx.bin"));
         command.args(["-c", "boot/isolinux/boot.cat", "-b", "boot/isolinux/isolinux.bin"]);
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
-        // The padding is for drives that read ahead of the end of a track; the partition table's end is behind the files anyway.
+        // Padding helps old drives to read the end of a track; a second partition table is there anyway.
         command.arg("-no-pad");
         if self.config.uefi {
             command.args(["-eltorito-alt-boot", "-e", "boot/grub/efi.img", "-no-emul-boot"]);

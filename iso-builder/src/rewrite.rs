@@ -36,9 +36,9 @@ const FLAGS: usize = 25;
 const IS_DIRECTORY: u8 = 2;
 const GOES_ON: u8 = 0x80;
 
-/// Drives that read ahead fail at the very end of a CD, so there is something behind the last file. Unit: sectors.
-/// Source: xorrisofs(1), -pad.
-const PADDING: usize = 150;
+/// Room for the second partition table and its header behind the last file. Units: bytes.
+/// Source: UEFI specification, 5.3.1: 128 entries of 128 bytes, and a block.
+const BACKUP_TABLE: usize = 128 * 128 + 512;
 
 /// The whole is a multiple of this, a cylinder of 64 heads and 32 sectors, so that partitions end with a cylinder.
 /// Source: xorrisofs(1), -partition_cyl_align.
@@ -96,7 +96,7 @@ pub fn exchange(image: &[u8], contents: &BTreeMap<&str, Vec<u8>>) -> Result<Vec<
         out.extend_from_slice(content);
         out.resize(out.len().next_multiple_of(SECTOR), 0);
     }
-    out.resize((out.len() + PADDING * SECTOR).next_multiple_of(ALIGNMENT), 0);
+    out.resize((out.len() + BACKUP_TABLE).next_multiple_of(ALIGNMENT), 0);
 
     for record in records.iter().filter(|record| !record.is_directory && record.extent.length > 0) {
         if let Some(extent) = moved.get(&record.extent.start) {
