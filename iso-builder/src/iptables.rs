@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::digest::KeyBuilder;
 use crate::enter::{Bind, Spec};
@@ -16,7 +16,7 @@ use crate::project::Project;
 use crate::source_archive::SourceArchive;
 use crate::tools::ToolsTree;
 use crate::tree::{GuestPath, Node, Tree};
-use crate::{download, host, run, step};
+use crate::{download, host, object, run, step};
 
 /// The source package.
 pub const PACKAGE: &str = "iptables";
@@ -63,11 +63,18 @@ impl Iptables {
     /// Puts the program into the image.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or a library that it needs is not in `tree`.
     pub fn add_to(&self, tree: &mut Tree) -> Result<()> {
         let file = self.folder.join(PROGRAM);
         let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-        tree.insert(GuestPath::new(PATH), Node::file(bytes, 0o755));
+        let path = GuestPath::new(PATH);
+        let object = object::parse(&bytes).with_context(|| format!("reading the ELF headers of {PATH}"))?;
+        let object = object.with_context(|| format!("reading {}: it is no program", file.display()))?;
+        for name in &object.needed {
+            let is_there = object.places_of(name, &path).any(|place| tree.get(&place).is_some());
+            ensure!(is_there, "{PATH} needs {name}, which no file of the image brings");
+        }
+        tree.insert(path, Node::file(bytes, 0o755));
         Ok(())
     }
 }
@@ -123,4 +130,18 @@ pub fn build(
         step::remove(&work)
     })?;
     Ok(Iptables { folder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_whose_library_is_not_in_the_image_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(std::env::current_exe().unwrap(), folder.path().join(PROGRAM)).unwrap();
+        let program = Iptables { folder: folder.path().to_path_buf() };
+        let error = program.add_to(&mut Tree::default()).unwrap_err().to_string();
+        assert!(error.starts_with(PATH) && error.ends_with("which no file of the image brings"), "{error}");
+    }
 }
