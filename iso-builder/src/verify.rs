@@ -38,17 +38,18 @@ const NOT_COPIED: [&str; 2] = ["target", ".git"];
 pub fn run(project: &Project, config: Option<&Path>, iso: &Path, kernel: bool) -> Result<String> {
     let folder = project.target().join("verify");
     step::remove(&folder)?;
-    let checkout = folder.join("another/checkout");
-    copy_sources(project.root(), &checkout)?;
-    let cache = folder.join("cache");
-    share_cache(project, &cache, kernel)?;
+    let shared: &[&str] = if kernel { &["debs"] } else { &["debs", "tools", "kernel"] };
+    let elsewhere = Elsewhere::make(project, &folder, shared)?;
     let second = folder.join("second.iso");
     let mut command = as_another_user();
     command.args(["build", "--locked", "--offline", "-o"]).arg(&second);
     if let Some(config) = config {
         command.arg("--config").arg(fs::canonicalize(config).context("resolving the configuration's path")?);
     }
-    command.current_dir(&checkout).env("BOOT2DOCKER_CACHE", &cache).envs(OTHER_ENVIRONMENT);
+    command
+        .current_dir(&elsewhere.checkout)
+        .env("BOOT2DOCKER_CACHE", &elsewhere.cache)
+        .envs(OTHER_ENVIRONMENT);
     command.env(JOBS_VARIABLE, (host::jobs() + 1).to_string());
     let before = umask(Mode::from_bits_truncate(0o077));
     let built = run::output(&mut command);
@@ -57,6 +58,31 @@ pub fn run(project: &Project, config: Option<&Path>, iso: &Path, kernel: bool) -
     let result = verdict(project, iso, &second, &folder)?;
     step::remove(&folder)?;
     Ok(result)
+}
+
+/// A second checkout of a project's sources, with a cache of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The folder of the sources, without any result of a build.
+    pub checkout: PathBuf,
+    /// What `BOOT2DOCKER_CACHE` is to say there.
+    pub cache: PathBuf,
+}
+
+impl Elsewhere {
+    /// Makes one below `folder`; the parts of the project's cache that `shared` names appear in its own.
+    ///
+    /// # Errors
+    /// When the sources cannot be copied or the cache cannot be made.
+    pub fn make(project: &Project, folder: &Path, shared: &[&str]) -> Result<Self> {
+        let (checkout, cache) = (folder.join("another/checkout"), folder.join("cache"));
+        copy_sources(project.root(), &checkout)?;
+        fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+        for name in shared {
+            step::replace_symlink(&project.cache_folder(name)?, &cache.join(name))?;
+        }
+        Ok(Self { checkout, cache })
+    }
 }
 
 fn verdict(project: &Project, first: &Path, second: &Path, scratch: &Path) -> Result<String> {
@@ -88,16 +114,6 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
         } else {
             fs::copy(&path, target).with_context(copying)?;
         }
-    }
-    Ok(())
-}
-
-/// Gives the second build a cache of its own, in which the named parts of the first one's appear.
-fn share_cache(project: &Project, cache: &Path, kernel: bool) -> Result<()> {
-    fs::create_dir_all(cache).with_context(|| format!("creating {}", cache.display()))?;
-    let shared: &[&str] = if kernel { &["debs"] } else { &["debs", "tools", "kernel"] };
-    for name in shared {
-        step::replace_symlink(&project.cache_folder(name)?, &cache.join(name))?;
     }
     Ok(())
 }

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Deadline;
@@ -55,17 +56,36 @@ pub fn run_ok(command: Command, stdin: &[u8], deadline: Deadline) -> Result<Vec<
 /// # Errors
 /// When it has not exited at the deadline; it goes on running.
 pub fn wait(child: &mut Child, deadline: Deadline) -> Result<ExitStatus> {
-    let pid = Pid::from_child(child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("opening a descriptor of the child process")?;
+    has_ended(Pid::from_child(child), deadline)?;
+    child.try_wait().context("reading the exit status")?.ok_or_else(|| still_running(deadline))
+}
+
+/// Waits until a process that need not be a child ends.
+///
+/// # Errors
+/// When it has not ended at the deadline.
+pub fn wait_for(pid: Pid, deadline: Deadline) -> Result<()> {
+    ensure!(has_ended(pid, deadline)?, still_running(deadline));
+    Ok(())
+}
+
+fn has_ended(pid: Pid, deadline: Deadline) -> Result<bool> {
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(true),
+        opened => {
+            opened.with_context(|| format!("opening a descriptor of process {}", pid.as_raw_nonzero()))?
+        }
+    };
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    poll(&mut fds, Some(&deadline.poll_timeout())).context("waiting for the child process")?;
-    child.try_wait().context("reading the exit status")?.ok_or_else(|| {
-        anyhow!(
-            "still running after {:.1} s (limit {:.0} s)",
-            deadline.elapsed().as_secs_f64(),
-            deadline.limit().as_secs_f64()
-        )
-    })
+    Ok(poll(&mut fds, Some(&deadline.poll_timeout())).context("waiting for a process")? > 0)
+}
+
+fn still_running(deadline: Deadline) -> Error {
+    anyhow!(
+        "still running after {:.1} s (limit {:.0} s)",
+        deadline.elapsed().as_secs_f64(),
+        deadline.limit().as_secs_f64()
+    )
 }
 
 /// Ends `child` at once and reaps it.
