@@ -3,23 +3,26 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use b2d_sys::cmdline::KernelCmdline;
 use b2d_sys::contract::NET_STATE_DIR;
+use b2d_sys::effects::clock;
 use b2d_sys::effects::cmd::Deadline;
 use b2d_sys::effects::inotify::DirWatch;
 use b2d_sys::effects::poll::{self, Interest};
 
-/// Docker is up this much later where nobody answers.
-const PATIENCE_SECS: u64 = 1;
+/// Docker is up this much later where nobody answers: as long as the machine has taken to get here, within these bounds.
+/// Where that was long, a lease takes longer as well, and dockerd's restart before all.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// Waits until each of `interfaces` that leads somewhere has its lease, or patience ends.
 ///
 /// # Errors
 /// When the leases cannot be watched.
 pub fn await_first(interfaces: &[String]) -> Result<()> {
-    let deadline = Deadline::secs(PATIENCE_SECS);
+    let deadline = Deadline::after(patience(clock::since_kernel_start()));
     let watch = DirWatch::new()?;
     watch.add(Path::new(NET_STATE_DIR))?;
     while !deadline.has_passed() && !outstanding(Path::new("/"), interfaces).is_empty() {
@@ -28,6 +31,10 @@ pub fn await_first(interfaces: &[String]) -> Result<()> {
         watch.drain();
     }
     Ok(())
+}
+
+fn patience(since_boot: Duration) -> Duration {
+    since_boot.clamp(PATIENCE.0, PATIENCE.1)
 }
 
 /// Returns those of `interfaces` that are plugged in and ask for an address.
@@ -50,6 +57,13 @@ fn lease(root: &Path, interface: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slow_machine_is_given_more_time() {
+        for (since_boot, expected) in [(300, 1000), (2500, 2500), (60_000, 5000)] {
+            assert_eq!(patience(Duration::from_millis(since_boot)), Duration::from_millis(expected));
+        }
+    }
 
     #[test]
     fn only_who_asks_and_can_be_answered_is_waited_for() {
