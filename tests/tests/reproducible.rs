@@ -77,8 +77,8 @@ fn kill_builds(name: &str, shared: &[&str], kills: u32) -> Result<()> {
         let folder = lab.folder().join(side);
         let elsewhere = Elsewhere::make(&project, &folder, shared)?;
         let config = folder.join("quick.toml");
-        // A layer of its own is packed quickly, and a file makes one more.
-        fs::write(&config, "[iso]\ncompression-level = 1\n[[files]]\nto = \"/etc/b\"\ncontent = \"b\"\n")?;
+        // Makes one more layer.
+        fs::write(&config, "[[files]]\nto = \"/etc/b\"\ncontent = \"b\"\n")?;
         let mut command = Command::new(project.target().join("debug/iso-builder"));
         command.args(["build", "--locked", "--offline", "--config"]).arg(config);
         command.arg("-o").arg(folder.join("out.iso")).current_dir(elsewhere.checkout);
