@@ -24,7 +24,7 @@ use crate::{engine, guest, host, run, step};
 /// Raised when the code below changes the result.
 const REVISION: u32 = 1;
 
-/// Squashfs block size. Units: bytes. 1 MiB packs best and boots no slower than 128 KiB.
+/// Squashfs block size. Units: bytes. 1 MiB packs best; what smaller ones cost and gain is in docs/performance.md.
 const BLOCK_BYTES: &str = "1M";
 
 /// zstd level of our own layer: it is small, and made each time a guest program changes.
