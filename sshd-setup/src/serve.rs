@@ -4,6 +4,7 @@
 //! is told to end leaves those alone who have just connected and whose process still waits for the configuration.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
@@ -63,7 +64,7 @@ fn parse(text: &str) -> Result<(i32, Vec<RawFd>)> {
 /// then waits. While somebody is connected all the time, sshd goes on as it is.
 ///
 /// # Errors
-/// When sshd does not run, or does not listen again in time.
+/// When sshd does not run, what the next one reads cannot be read, or that does not listen in time.
 pub fn restart() -> Result<()> {
     let pid = fs::read_to_string(PID_FILE).with_context(|| format!("reading {PID_FILE}"))?;
     let pid = pid.trim().parse().with_context(|| format!("reading {PID_FILE}"))?;
@@ -86,6 +87,8 @@ pub fn restart() -> Result<()> {
 
 /// Has PID 1 start another sshd instead of the halted one. PID 1 asks that to end, and kills it after a grace.
 fn replace(pid: i32) -> Result<()> {
+    // The disk with configuration and keys may have been pulled out. The sshd that runs has read them.
+    read_all(Path::new(SSH_DIR)).context("sshd stays as it is")?;
     let sockets = handover::listening_sockets(pid)?;
     ensure!(!sockets.is_empty(), "sshd, process {pid}, listens nowhere");
     let fds: Vec<String> = sockets.iter().map(|socket| socket.as_raw_fd().to_string()).collect();
@@ -94,6 +97,18 @@ fn replace(pid: i32) -> Result<()> {
     let restarted = restart_and_wait();
     remove_if_exists(Path::new(HELD)).with_context(|| format!("removing {HELD}"))?;
     restarted
+}
+
+fn read_all(dir: &Path) -> Result<()> {
+    let listed = || format!("reading {}", dir.display());
+    for entry in fs::read_dir(dir).with_context(listed)? {
+        let path = entry.with_context(listed)?.path();
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {}
+            read => drop(read.with_context(|| format!("reading {}", path.display()))?),
+        }
+    }
+    Ok(())
 }
 
 fn restart_and_wait() -> Result<()> {
@@ -115,6 +130,16 @@ fn restart_and_wait() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_sshd_reads_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("sshd_config"), "UsePAM no\n").unwrap();
+        fs::create_dir(dir.path().join("old")).unwrap();
+        read_all(dir.path()).unwrap();
+        let gone = dir.path().join("gone");
+        assert_eq!(read_all(&gone).unwrap_err().to_string(), format!("reading {}", gone.display()));
+    }
 
     #[test]
     fn the_holder_is_read() {

@@ -22,7 +22,7 @@ pub type Pid = rustix::process::Pid;
 /// Where a process' standard streams lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Streams {
-    /// Input is empty, output is appended to this file (0644).
+    /// Input is empty, output is appended to this file (0644), or dropped when that cannot be: its disk may be gone.
     Log(PathBuf),
     /// Input is empty, output goes into the returned pipe.
     Pipe,
@@ -52,7 +52,7 @@ pub struct Spawn {
 /// Starts a program; returns its process id, and the end of its output if it goes into a pipe.
 ///
 /// # Errors
-/// When the program, its terminal, log or cgroup does not exist, or a limit is refused.
+/// When the program, its terminal or cgroup does not exist, or a limit is refused.
 pub fn start(spawn: &Spawn) -> Result<(Pid, Option<OwnedFd>)> {
     let program = spawn.argv.first().context("starting a program without a name")?;
     start_prepared(spawn, program).with_context(|| format!("starting {}", program.to_string_lossy()))
@@ -74,10 +74,13 @@ fn start_prepared(spawn: &Spawn, program: &OsString) -> Result<(Pid, Option<Owne
 
 fn connect(command: &mut Command, streams: &Streams) -> Result<Option<OwnedFd>> {
     let (input, out, err, pipe) = match streams {
-        Streams::Log(path) => {
-            let log = open_log(path)?;
-            (Stdio::null(), Stdio::from(log.try_clone()?), Stdio::from(log), None)
-        }
+        Streams::Log(path) => match open_log(path) {
+            Ok(log) => (Stdio::null(), Stdio::from(log.try_clone()?), Stdio::from(log), None),
+            Err(error) => {
+                log::warn!("{error:#}: what {} says is dropped", command.get_program().display());
+                (Stdio::null(), Stdio::null(), Stdio::null(), None)
+            }
+        },
         Streams::Pipe => {
             let (reader, writer) = io::pipe()?;
             rustix::io::ioctl_fionbio(&reader, true)?;
@@ -260,6 +263,22 @@ mod tests {
         assert_eq!(parent_and_terminal("71 (login) S 1 71 71 1025 71 4194560"), Some((1, 1025)));
         assert_eq!(parent_and_terminal("72 (a) b ) S 7 71 71 0 -1"), Some((7, 0)));
         assert_eq!(parent_and_terminal("73 (x"), None);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_keeps_nothing_from_starting() {
+        let spawn = Spawn {
+            argv: ["/bin/sh", "-c", "echo lost && exit 3"].map(OsString::from).to_vec(),
+            env: vec![],
+            streams: Streams::Log("/no/such/log".into()),
+            limits: vec![],
+            oom_score: 0,
+            cgroup: None,
+        };
+        let (pid, output) = start(&spawn).unwrap();
+        let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(3));
+        assert!(output.is_none());
     }
 
     #[test]
