@@ -99,6 +99,8 @@ fn disk_pulled_out_of_a_running_machine_leaves_a_way_in() -> Result<()> {
     let ssh = vm.ssh()?;
     import_image(&ssh)?;
     assert_eq!(container::run(&ssh, "echo from the stick")?, "from the stick\n");
+    // Once this is there and nobody is connected, sshd is started anew, which needs the disk.
+    ssh.run("until sudo test -s /var/lib/boot2docker/ssh/ssh_host_rsa_key; do sleep 0.1; done")?;
     vm.unplug_disk(0)?;
     assert_eq!(ssh.run("until [ ! -e /dev/sda ]; do sleep 0.1; done; id -un")?, "docker\n");
     vm.qmp().press_power_button()?;
