@@ -250,13 +250,18 @@ impl Recipe {
         names
     }
 
-    /// Takes the named files, and the libraries they need, out of the packages.
+    /// Takes the named files out of the packages, and the libraries that they and the files of `brought` need.
     ///
     /// # Errors
     /// When a file is not in its package, or a library or symbol version is nowhere; the text names both sides.
-    pub fn select(&self, packages: &[(&LockedPackage, PathBuf)], ui: Progress) -> Result<Tree> {
+    pub fn select(
+        &self,
+        packages: &[(&LockedPackage, PathBuf)],
+        brought: Tree,
+        ui: Progress,
+    ) -> Result<Tree> {
         let selection = Selection::read(packages, &|package, path| self.wants(package, path), ui)?;
-        selection.tree(&self.components, &self.bundles)
+        selection.tree(&self.components, &self.bundles, brought)
     }
 
     /// Returns the names of the packages that [`Recipe::select`] takes a file from.
@@ -269,7 +274,7 @@ impl Recipe {
         ui: Progress,
     ) -> Result<BTreeSet<String>> {
         let selection = Selection::read(packages, &|package, path| self.wants(package, path), ui)?;
-        let tree = selection.tree(&self.components, &self.bundles)?;
+        let tree = selection.tree(&self.components, &self.bundles, Tree::default())?;
         let mut names: BTreeSet<_> =
             tree.iter().filter_map(|(path, _)| selection.package_of(path)).map(str::to_owned).collect();
         names.extend(self.bundles.iter().map(|bundle| bundle.of.package.clone()));

@@ -103,16 +103,17 @@ impl Inputs<'_> {
             key = key.text(&package.sha256);
         }
         if let Some(archive) = &self.config.engine_archive {
-            key = key.text("engine").text(&archive.archive.sha256);
+            key = key.text("engine and its libraries").text(&archive.archive.sha256);
         }
         // Packing it takes a minute and no file of the checkout is in it, so all checkouts share it.
         let cache = self.project.cache_folder("layers")?;
         let folder = step::shared(&cache, &key.finish(), "packing this layer", |part| {
             let recipe = self.recipe.without_packages(engine::left_out(self.config));
-            let mut tree = recipe.select(packages, self.ui)?;
+            let mut brought = Tree::default();
             if let Some(archive) = engine {
-                engine::add(&mut tree, archive, |path| self.recipe.component_of(path).is_some())?;
+                engine::add(&mut brought, archive, |path| self.recipe.component_of(path).is_some())?;
             }
+            let mut tree = recipe.select(packages, brought, self.ui)?;
             iptables.add_to(&mut tree)?;
             self.recipe.add_folders_and_links(&mut tree);
             self.add_busybox_applets(&mut tree)?;

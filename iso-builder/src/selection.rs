@@ -75,9 +75,10 @@ impl Selection {
         }
     }
 
-    /// Returns the files of the components and bundles, and the libraries they need.
-    pub(crate) fn tree(&self, components: &[Component], bundles: &[Bundle]) -> Result<Tree> {
-        let mut tree = Tree::default();
+    /// Returns the files of the components and bundles, those of `brought`, which no package has, and the libraries all of
+    /// them need.
+    pub(crate) fn tree(&self, components: &[Component], bundles: &[Bundle], brought: Tree) -> Result<Tree> {
+        let mut tree = brought;
         for component in components {
             for file in &component.files {
                 for path in self.matching(file).with_context(|| format!("image.toml: {}", component.name))? {

@@ -12,6 +12,7 @@ use crate::image::Recipe;
 use crate::iptables;
 use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::Mirror;
+use crate::tree::Tree;
 use crate::turn;
 
 /// Makes a new lock. What the old one has for the same request stays; the rest keeps its version if it can.
@@ -146,7 +147,7 @@ impl Resolver<'_> {
             }
             let files: Vec<_> =
                 candidate.iter().map(|package| (package, fetcher.folder.join(package.file_name()))).collect();
-            match recipe.select(&files, fetcher.ui) {
+            match recipe.select(&files, Tree::default(), fetcher.ui) {
                 Ok(_) => return Ok((suite.clone(), engine)),
                 Err(error) => {
                     fetcher.ui.note(&format!("the engine of suite {suite} does not fit: {error:#}"));
