@@ -101,7 +101,7 @@ fn explain(console: &Path, reason: &str, has_shell: bool) {
         "there is no shell here; switch the machine off and check memory and boot medium"
     };
     for line in [format!("{} {reason}", contract::RESCUE), format!("boot2docker: {advice}")] {
-        if let Err(error) = tty::print_line(console, &line) {
+        if let Err(error) = tty::print(console, &line) {
             log::debug!("{error:#}");
         }
     }

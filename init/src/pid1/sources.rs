@@ -24,6 +24,7 @@ pub(super) enum Source {
     Output(usize),
     Button(usize),
     Ping(ServiceId),
+    Console(usize),
 }
 
 impl Machine {
@@ -47,6 +48,8 @@ impl Machine {
         sources.extend(buttons.map(|(at, fd)| (Source::Button(at), fd, Interest::Read)));
         let pings = self.units.iter().filter_map(|(id, unit)| Some((id, unit.ping.as_ref()?)));
         sources.extend(pings.map(|(id, ping)| (Source::Ping(id.clone()), ping.as_fd(), Interest::Read)));
+        let unsaid = self.consoles.unsaid();
+        sources.extend(unsaid.map(|(at, fd)| (Source::Console(at), fd, Interest::Write)));
         let fds: Vec<_> = sources.iter().map(|(_, fd, interest)| (*fd, *interest)).collect();
         let ready = poll::wait(&fds, self.sleep()).unwrap_or_else(|error| {
             log::error!("waiting for events: {error}");
@@ -88,6 +91,7 @@ impl Machine {
                 }
             }
             Source::Ping(id) => self.hear_ping(&id),
+            Source::Console(at) => self.consoles.go_on(at),
         }
     }
 

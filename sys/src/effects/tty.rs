@@ -1,7 +1,7 @@
 //! Terminals that people log in at.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,11 @@ use rustix::termios::{
     tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
+use super::deadline::Deadline;
 use super::poll::{self, Interest};
+
+/// Somebody else's text on a slow line is through by then.
+const TURN_SECS: u64 = 1;
 
 /// Opens a terminal without waiting for a carrier and without making it ours.
 ///
@@ -70,7 +74,7 @@ pub fn ask(
     raw.make_raw();
     let answer = tcsetattr(&terminal, OptionalActions::Now, &raw)
         .map_err(io::Error::from)
-        .and_then(|()| terminal.write_all(question))
+        .and_then(|()| say(&mut terminal, question))
         .and_then(|()| hear(&mut terminal, wait, is_answer));
     tcsetattr(&terminal, OptionalActions::Now, &before)
         .with_context(|| format!("setting the modes of {}", path.display()))?;
@@ -133,19 +137,36 @@ pub fn set_size(path: &Path, (rows, columns): (u16, u16)) -> Result<()> {
     tcsetwinsize(&terminal, size).with_context(|| format!("setting the size of {}", path.display()))
 }
 
-/// Writes a line to a terminal; a terminal that takes nothing now loses it rather than holding us up.
+/// Writes a text that begins and ends a line of its own to a terminal, after what somebody else is writing there. A terminal
+/// that takes nothing for a second loses it rather than holding us up for ever.
 ///
 /// # Errors
 /// As [`open_terminal`], or when the write fails.
-pub fn print_line(path: &Path, line: &str) -> Result<()> {
+pub fn print(path: &Path, text: &str) -> Result<()> {
     let mut terminal = File::from(open_terminal(path)?);
-    terminal
-        .write_all(format!("\r{line}\r\n").as_bytes())
+    say(&mut terminal, format!("\r{text}\r\n").as_bytes())
         .with_context(|| format!("writing to {}", path.display()))
+}
+
+/// Source: Linux drivers/tty/tty_io.c: who does not wait for the other writer is turned away, and both its end and new room
+/// in the terminal's buffer are reported to poll.
+fn say(terminal: &mut File, mut text: &[u8]) -> io::Result<()> {
+    let deadline = Deadline::secs(TURN_SECS);
+    while !text.is_empty() {
+        match terminal.write(text) {
+            Ok(count) => text = &text[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !deadline.has_passed() => {
+                poll::wait(&[(terminal.as_fd(), Interest::Write)], Some(deadline.remaining()))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
     use std::path::PathBuf;
     use std::thread;
 
@@ -189,5 +210,30 @@ mod tests {
         assert_eq!(size(&path).unwrap(), None);
         set_size(&path, (30, 100)).unwrap();
         assert_eq!(size(&path).unwrap(), Some((30, 100)));
+    }
+
+    /// Returns both ends of a line that is full: the second takes nothing.
+    fn full_line() -> (UnixStream, File) {
+        let (far, near) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut near = File::from(OwnedFd::from(near));
+        while near.write(&[b'x'; 4096]).is_ok() {}
+        (far, near)
+    }
+
+    #[test]
+    fn a_text_waits_until_the_terminal_takes_it() {
+        let (mut far, mut near) = full_line();
+        let printing = thread::spawn(move || say(&mut near, b"line"));
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).unwrap();
+        assert!(heard.ends_with(b"xline"));
+        printing.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_text_nobody_takes_is_given_up() {
+        let (_far, mut near) = full_line();
+        assert_eq!(say(&mut near, b"line").unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 }
