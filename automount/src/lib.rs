@@ -1,7 +1,7 @@
 //! Finds the data disk, guards, formats, checks, grows and mounts it, and makes the directories and links that live on
 //! it. Without a usable disk the same directories are made in RAM, so that everything works until power-off.
 //!
-//! `facts` reads, `plan` decides, `apply` acts. A library so that the parsers can be fuzzed.
+//! `facts` reads, `plan` decides, `apply` acts, `program` is called.
 
 pub mod apply;
 pub mod archive;
@@ -22,6 +22,7 @@ pub mod notice;
 pub mod patience;
 pub mod plan;
 pub mod probe;
+mod program;
 pub mod refusal;
 pub mod search;
 pub mod signature;
@@ -33,3 +34,5 @@ pub mod sysfs;
 pub mod table;
 pub mod wanted;
 pub mod window;
+
+pub use program::main;

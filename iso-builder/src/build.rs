@@ -158,7 +158,7 @@ impl Build {
         packages: &Packages,
         tools: &ToolsTree,
         kernel: &Kernel,
-    ) -> Result<(PathBuf, [Layer; 2], Bill)> {
+    ) -> Result<(PathBuf, [Layer; 3], Bill)> {
         let Self { project, config, recipe, ui, .. } = self;
         let programs = guest::build(project, tools, config.epoch, self.offline, *ui)?;
         let version = self.version(packages)?;
@@ -185,8 +185,8 @@ impl Build {
         };
         let bill = bill.bill(self.offline)?;
         let iptables = self.iptables(packages, tools)?;
-        let base = inputs.base(&files, kernel, &iptables, engine.as_deref())?;
-        let layers = [base, inputs.own(&programs, &bill.in_image())?];
+        let [base, large] = inputs.base(&files, kernel, &iptables, engine.as_deref())?;
+        let layers = [base, large, inputs.own(&programs, &bill.in_image())?];
         Ok((programs.join("init"), layers, bill))
     }
 

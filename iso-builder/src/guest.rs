@@ -17,14 +17,20 @@ use crate::tools::ToolsTree;
 use crate::{host, run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Packages of the workspace that hold a program of the image, named like it.
-pub const PROGRAMS: [&str; 5] = ["init", "automount", "docker-setup", "net-setup", "sshd-setup"];
+pub const PROGRAMS: [&str; 2] = ["init", "boot-programs"];
 
-/// Folders and files of the workspace that the programs are made of.
-const SOURCES: [&str; 8] =
-    ["sys", "init", "automount", "docker-setup", "net-setup", "sshd-setup", "Cargo.toml", "Cargo.lock"];
+/// Names that `boot-programs` is called by, each a link to it.
+pub const BOOT_PROGRAMS: [&str; 4] = ["automount", "docker-setup", "net-setup", "sshd-setup"];
+
+/// Folders of the workspace with the crates that the programs are made of.
+pub(crate) const CRATES: [&str; 7] =
+    ["sys", "init", "automount", "docker-setup", "net-setup", "sshd-setup", "boot-programs"];
+
+/// Files of the workspace that say how they are compiled.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 
 /// The only target: the host's own, so that nothing but the stock toolchain is needed.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -73,7 +79,7 @@ pub fn build(
     let rust = Rust::find()?;
     let mut key = KeyBuilder::new("guest", REVISION).text(&rust.version).text(&tools.key());
     key = key.text(&epoch.to_string());
-    for source in SOURCES {
+    for source in CRATES.iter().chain(&MANIFESTS) {
         key = key.tree(&project.root().join(source))?;
     }
     // A checkout of the same sources compiles the same bytes, so all share them.

@@ -1,5 +1,5 @@
-//! The image's root, as two squashfs layers that the initramfs stacks: what comes from packages and the
-//! kernel, which takes minutes to compress and rarely changes, and what is ours, which takes a second.
+//! The image's root, as squashfs layers that the initramfs stacks: two of what comes from packages and the kernel, which
+//! take a minute to compress and rarely change, and one of what is ours, which takes a second.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,10 +22,20 @@ use crate::tree::{GuestPath, Node, Tree};
 use crate::{engine, guest, host, run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
-/// Squashfs block size. Units: bytes. 1 MiB packs best; what smaller ones cost and gain is in docs/performance.md.
-const BLOCK_BYTES: &str = "1M";
+/// Squashfs block size of small files. Many of them share a block, and who needs one of them unpacks all: smaller blocks
+/// would be faster still, but pack worse (docs/performance.md). Units: bytes.
+const BLOCK_BYTES: u32 = 128 << 10;
+
+/// Squashfs block size of large files, of which a boot reads most: the one that packs best. Units: bytes.
+const LARGE_BLOCK_BYTES: u32 = 1 << 20;
+
+/// Files of packages from this size on are large. Units: bytes.
+const LARGE_FILE_BYTES: usize = 8 << 20;
+
+/// Names of the layers with what comes from packages and the kernel: its small files, its large ones.
+pub(crate) const OF_PACKAGES: [&str; 2] = ["10-base.squashfs", "20-large.squashfs"];
 
 /// zstd level of our own layer: it is small, and made each time a guest program changes.
 const OWN_LEVEL: u32 = 19;
@@ -59,7 +69,7 @@ impl Layer {
     }
 }
 
-/// What both layers depend on.
+/// What all layers depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     /// The checkout.
@@ -96,7 +106,7 @@ impl Inputs<'_> {
         kernel: &Kernel,
         iptables: &Iptables,
         engine: Option<&Path>,
-    ) -> Result<Layer> {
+    ) -> Result<[Layer; 2]> {
         let level = self.config.compression_level;
         let mut key = self.key("base", level).text(&kernel.key()).text(&iptables.key());
         for (package, _) in packages {
@@ -120,10 +130,17 @@ impl Inputs<'_> {
             let modules = kernel.modules().join("lib");
             add_folder(&mut tree, &modules, Path::new("/usr/lib"), &|_, bytes| bytes)?;
             tree.add_parents(|path| self.recipe.describe_folder(path));
-            let _bar = self.ui.spinner("packing the base layer");
-            self.pack(&tree, level, &part.join("layer.squashfs"))
+            let mut large = tree.take_large_files(LARGE_FILE_BYTES);
+            large.add_parents(|path| tree.get(path).cloned());
+            let _bar = self.ui.spinner("packing the base layers");
+            for ((tree, bytes), name) in
+                [(tree, BLOCK_BYTES), (large, LARGE_BLOCK_BYTES)].into_iter().zip(OF_PACKAGES)
+            {
+                self.pack(&tree, level, bytes, &part.join(name))?;
+            }
+            Ok(())
         })?;
-        Ok(Layer { name: "10-base.squashfs", file: folder.join("layer.squashfs") })
+        Ok(OF_PACKAGES.map(|name| Layer { name, file: folder.join(name) }))
     }
 
     /// Packs what this project brings: its programs, the files below `rootfs/` and those in the folder `bill`.
@@ -156,10 +173,16 @@ impl Inputs<'_> {
                 let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
                 tree.insert(GuestPath::new(Path::new("/usr/sbin").join(program)), Node::file(bytes, 0o755));
             }
+            for name in guest::BOOT_PROGRAMS {
+                tree.insert(
+                    GuestPath::new(Path::new("/usr/sbin").join(name)),
+                    Node::symlink("boot-programs"),
+                );
+            }
             add_folder(&mut tree, bill, Path::new(BILL), &|_, bytes| bytes)?;
             self.recipe.apply_attributes(&mut tree)?;
             tree.add_parents(|path| self.recipe.describe_folder(path));
-            self.pack(&tree, OWN_LEVEL, &part.join("layer.squashfs"))
+            self.pack(&tree, OWN_LEVEL, BLOCK_BYTES, &part.join("layer.squashfs"))
         })?;
         Ok(Layer { name: "50-boot2docker.squashfs", file: folder.join("layer.squashfs") })
     }
@@ -183,10 +206,18 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    fn pack(&self, tree: &Tree, level: u32, out: &Path) -> Result<()> {
+    fn pack(&self, tree: &Tree, level: u32, block_bytes: u32, out: &Path) -> Result<()> {
         let mut command = self.tools.program("mksquashfs");
         command.arg("-").arg(out).args(["-tar", "-comp", "zstd", "-Xcompression-level", &level.to_string()]);
-        command.args(["-b", BLOCK_BYTES, "-noappend", "-no-progress", "-quiet", "-no-xattrs", "-no-exports"]);
+        command.args([
+            "-b",
+            &block_bytes.to_string(),
+            "-noappend",
+            "-no-progress",
+            "-quiet",
+            "-no-xattrs",
+            "-no-exports",
+        ]);
         let epoch = self.config.epoch.to_string();
         command.args(["-processors", &host::jobs().to_string()]);
         command.args(["-mkfs-time", &epoch, "-all-time", &epoch]);

@@ -126,8 +126,8 @@ impl Inputs<'_> {
             .tree(&self.project.root().join("Cargo.lock"))?
             .tree(&self.project.root().join("Cargo.toml"))?
             .tree(&self.project.lock_file())?;
-        for program in guest::PROGRAMS.iter().chain(&["sys"]) {
-            key = key.tree(&self.project.root().join(program).join("Cargo.toml"))?;
+        for folder in guest::CRATES {
+            key = key.tree(&self.project.root().join(folder).join("Cargo.toml"))?;
         }
         for (package, _) in self.packages {
             key = key.text(&package.sha256);

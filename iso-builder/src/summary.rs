@@ -17,7 +17,7 @@ use crate::lock::Lock;
 use crate::project::Project;
 use crate::sbom::spdx::Document;
 use crate::squashfs::{self, Entry, Layer};
-use crate::{compare, inspect, iptables, step};
+use crate::{compare, inspect, iptables, layers, step};
 use needs::Needs;
 
 /// Path of the lock in the image.
@@ -90,10 +90,16 @@ fn parts(path: &Path, recipe: &Recipe) -> Result<Parts> {
     let stage0 = compare::first_archive_bytes(&initrd)? as u64;
     let unpacked = compare::archive_files(&initrd)?.get("init").map_or(0, Vec::len) as u64;
     add(&mut parts, "init in the initramfs", None, unpacked, stage0);
-    let mut in_layers = 0;
-    for layer in squashfs::layers_of(path)? {
-        in_layers += layer.packed_bytes;
-        add_layer(&mut parts, &layer, recipe)?;
+    let layers = squashfs::layers_of(path)?;
+    let in_layers: u64 = layers.iter().map(|layer| layer.packed_bytes).sum();
+    let is_ours = |layer: &&Layer| !layers::OF_PACKAGES.contains(&layer.name.as_str());
+    let (ours, of_packages): (Vec<_>, Vec<_>) = layers.iter().partition(is_ours);
+    let needs = needs::of(&of_packages, recipe)?;
+    for layer in of_packages {
+        add_layer(&mut parts, layer, |entry| part_of(entry, recipe, &needs));
+    }
+    for layer in ours {
+        add_layer(&mut parts, layer, |entry| (own_part(entry), None));
     }
     let rest = total.saturating_sub(kernel + stage0 + in_layers);
     add(&mut parts, "boot loaders, ISO and initramfs structure", None, rest, rest);
@@ -108,17 +114,14 @@ fn add(parts: &mut Parts, name: &str, group: Option<&str>, unpacked_bytes: u64, 
     part.packed_bytes += packed_bytes;
 }
 
-fn add_layer(parts: &mut Parts, layer: &Layer, recipe: &Recipe) -> Result<()> {
+fn add_layer(parts: &mut Parts, layer: &Layer, part_of: impl Fn(&Entry) -> (String, Option<String>)) {
     let mut rest = layer.packed_bytes;
-    let is_ours = !layer.name.starts_with("10-");
-    let needs = if is_ours { Needs::new() } else { needs::of(layer, recipe)? };
     for entry in layer.entries().iter().filter(|entry| entry.mode.starts_with('-')) {
-        let (name, group) = if is_ours { (own_part(entry), None) } else { part_of(entry, recipe, &needs) };
+        let (name, group) = part_of(entry);
         add(parts, &name, group.as_deref(), entry.size_bytes, entry.packed_bytes);
         rest = rest.saturating_sub(entry.packed_bytes);
     }
     add(parts, "names, links and tables of the layers", None, 0, rest);
-    Ok(())
 }
 
 /// Returns the name of the part that a file of ours belongs to.

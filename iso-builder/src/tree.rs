@@ -162,6 +162,15 @@ impl Tree {
         self.nodes.iter()
     }
 
+    /// Takes out the regular files of at least `bytes` bytes.
+    #[must_use]
+    pub fn take_large_files(&mut self, bytes: usize) -> Self {
+        let is_large = |node: &Node| matches!(&node.content, Content::File(file) if file.len() >= bytes);
+        let (large, rest) = std::mem::take(&mut self.nodes).into_iter().partition(|(_, node)| is_large(node));
+        self.nodes = rest;
+        Self { nodes: large }
+    }
+
     /// Adds the folders that the nodes lie in; `describe` may give their mode and owner.
     pub fn add_parents(&mut self, describe: impl Fn(&GuestPath) -> Option<Node>) {
         let parents: Vec<_> = self

@@ -17,24 +17,29 @@ const LINKS_MAX: usize = 40;
 /// Groups by path of a file that they need; an empty name stands for what every image has.
 pub(super) type Needs = BTreeMap<String, BTreeSet<String>>;
 
-/// Returns the groups that need each program and library of a layer of packages.
+/// Returns the groups that need each program and library in the layers of packages.
 ///
 /// # Errors
-/// When a file of the layer cannot be read.
-pub(super) fn of(layer: &Layer, recipe: &Recipe) -> Result<Needs> {
-    let entries = layer.entries();
+/// When a file of a layer cannot be read.
+pub(super) fn of(layers: &[&Layer], recipe: &Recipe) -> Result<Needs> {
+    let entries: Vec<_> =
+        layers.iter().flat_map(|layer| layer.entries().into_iter().map(|entry| (*layer, entry))).collect();
+    let read = |layer: &Layer, entry: &Entry| {
+        let bytes = layer.read(&entry.path)?.unwrap_or_default();
+        let object = object::parse(&bytes);
+        let object = object.with_context(|| format!("reading the ELF headers of {}", entry.path))?;
+        Ok((entry.path.clone(), object.unwrap_or_default()))
+    };
+    let objects =
+        entries.iter().filter(|(_, entry)| may_be_object(entry)).map(|(layer, entry)| read(layer, entry));
+    let objects = objects.collect::<Result<_>>()?;
+    let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
     let links = entries.iter().filter_map(|entry| Some((entry.path.as_str(), entry.link.as_deref()?)));
     let named = |entry: &Entry| {
         let (_, group) = recipe.component_of(Path::new(&entry.path))?;
         Some((entry.path.clone(), group.unwrap_or_default().to_owned()))
     };
-    let objects = entries.iter().filter(|entry| may_be_object(entry)).map(|entry| {
-        let bytes = layer.read(&entry.path)?.unwrap_or_default();
-        let object = object::parse(&bytes);
-        let object = object.with_context(|| format!("reading the ELF headers of {}", entry.path))?;
-        Ok((entry.path.clone(), object.unwrap_or_default()))
-    });
-    let image = Image { links: links.collect(), objects: objects.collect::<Result<_>>()? };
+    let image = Image { links: links.collect(), objects };
     Ok(image.needs(entries.iter().filter_map(named).collect()))
 }
 

@@ -31,7 +31,8 @@ checks sshd_config, makes missing host keys, and fills /home/docker from
   --help        print this text
 ";
 
-fn main() -> ExitCode {
+/// Does what the words of the command line ask of `sshd-setup`.
+pub fn main() -> ExitCode {
     b2d_sys::logging::init("sshd-setup");
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

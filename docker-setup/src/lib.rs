@@ -52,7 +52,8 @@ Safe to run at any time; dockerd sees changes when it is started again.
   --help              print this text
 ";
 
-fn main() -> ExitCode {
+/// Does what the words of the command line ask of `docker-setup`.
+pub fn main() -> ExitCode {
     b2d_sys::logging::init("docker-setup");
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -26,7 +26,8 @@ const USAGE: &str = "Usage: net-setup [--dry-run] hostname\n       \
     net-setup [--dry-run] {bound|renew|deconfig|leasefail|nak}   with udhcpc's variables\n       \
     sethostname NAME";
 
-fn main() -> ExitCode {
+/// Does what the words of the command line ask of `net-setup`.
+pub fn main() -> ExitCode {
     let args: Vec<String> = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let (program, words) =
