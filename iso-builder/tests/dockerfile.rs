@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -51,6 +52,14 @@ fn the_dockerfile_names_what_is_there() {
     assert!(ignored.lines().any(|line| line == "/target"), "gigabytes would be sent to the engine");
 }
 
+/// Held by tests that write a program and run it. A process started by another test meanwhile would inherit the file while it
+/// is written, and the kernel runs no program that somebody may write to (ETXTBSY).
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A builder that says much and writes `iso`; `fails` after that if it is to.
 fn builder(folder: &Path, fails: bool) -> PathBuf {
     let path = folder.join("builder");
@@ -71,6 +80,7 @@ fn enter(builder: &Path, arguments: &[&str]) -> Output {
 
 #[test]
 fn standard_output_is_the_iso_and_nothing_else() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let output = enter(&builder(folder.path(), false), &[]);
     assert!(output.status.success());
@@ -86,6 +96,7 @@ fn standard_output_is_the_iso_and_nothing_else() {
 
 #[test]
 fn arguments_are_those_of_the_builder() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let output = enter(&builder(folder.path(), false), &["inspect", "x.iso"]);
     assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"chatter\n"[..], &b"inspect x.iso\n"[..]));
@@ -93,6 +104,7 @@ fn arguments_are_those_of_the_builder() {
 
 #[test]
 fn a_terminal_gets_a_shell() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let shell = folder.path().join("shell");
     fs::write(&shell, "#!/bin/sh\necho this is the shell\n").unwrap();
