@@ -37,11 +37,16 @@ const TABLE_CRC: usize = 88;
 const ENTRY_FIRST: usize = 32;
 const ENTRY_LAST: usize = 40;
 
+/// Tells whether an image has a GPT, and so a second one at its end.
+pub(super) fn has_gpt(image: &[u8]) -> bool {
+    image.get(SECTOR..).is_some_and(|rest| rest.starts_with(SIGNATURE))
+}
+
 /// Lets the tables in `new` fit its length; `old` is the image that they were made for.
 pub(super) fn follow(old: &[u8], new: &mut [u8]) -> Result<()> {
     let lengths = (sectors(old)?, sectors(new)?);
     follow_mbr(lengths, new);
-    if new.get(SECTOR..).is_some_and(|rest| rest.starts_with(SIGNATURE)) {
+    if has_gpt(new) {
         follow_gpt(old, lengths, new).context("moving the GPT")?;
     }
     Ok(())
