@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use b2d_sys::contract::MOTD;
 use b2d_sys::effects::files::{read_optional, write_atomic};
 use b2d_sys::effects::mount;
 
 use crate::step::{Source, Summary};
 
-const MOTD: &str = "/etc/motd";
 /// From here on a disk fills up faster than people expect.
 const NEARLY_FULL_PERCENT: u64 = 90;
 

@@ -126,8 +126,8 @@ fn sysctls(root: &Path) -> Vec<Setting> {
     settings
 }
 
-/// Source: proc_meminfo(5).
-fn memory_kib(root: &Path) -> Option<u64> {
+/// Reads the memory of the machine. Unit: KiB. Source: proc_meminfo(5).
+pub fn memory_kib(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()
 }

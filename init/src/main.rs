@@ -8,6 +8,7 @@ mod consoles;
 mod docs;
 mod facts;
 mod finish;
+mod medium;
 mod model;
 mod options;
 mod pid1;

@@ -9,7 +9,7 @@ const PREFIX: &str = "b2d.";
 type Row = (&'static str, &'static str, &'static str);
 
 /// Every option, in the order of names.
-pub const OPTIONS: [Row; 8] = [
+pub const OPTIONS: [Row; 9] = [
     (
         "b2d.data",
         "`LABEL=`..., `UUID=`..., `/dev/`... or `none`",
@@ -30,6 +30,12 @@ pub const OPTIONS: [Row; 8] = [
     ("b2d.noautologin", "", "Consoles ask for name and password instead of logging user `docker` in."),
     ("b2d.nodhcp", "", "No DHCP on any card; `bootsync.sh` may give addresses."),
     ("b2d.rescue", "", "A root shell on every console before any disk is touched."),
+    (
+        "b2d.root",
+        "`ram` or `medium`",
+        "`medium`: programs are read from CD, stick or disk, which has to stay in, and take no memory. `ram`: they stay in \
+         memory even on machines that have less than 320 MiB of it.",
+    ),
 ];
 
 /// Returns the options on the command line that look like ours but are not.

@@ -1,16 +1,21 @@
-//! Stage 0: from the initramfs to the real root, squashfs layers in RAM under an overlay.
+//! Stage 0: from the initramfs to the real root, squashfs layers in RAM or on the boot medium under an overlay.
 //! Ends by becoming `/usr/sbin/init` there. Must not know anything about the boot that follows.
 
 use std::convert::Infallible;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use b2d_sys::cmdline::KernelCmdline;
+use b2d_sys::contract::MOTD;
 use b2d_sys::effects::mount::{MountFlags, mount, move_to, share};
-use b2d_sys::effects::{clock, loopdev, process, root};
+use b2d_sys::effects::{clock, console, loopdev, process, root};
 use b2d_sys::logging;
 
 use crate::birth::Birth;
+use crate::facts;
+use crate::medium::{self, Medium};
 
 /// Folder of the initramfs whose squashfs files make up the real root, the last by name on top.
 const LAYERS: &str = "/layers";
@@ -78,9 +83,11 @@ fn mount_root() -> Result<()> {
     for dir in [LOWER, CHANGES, NEW_ROOT] {
         fs::create_dir_all(dir).with_context(|| format!("making {dir}"))?;
     }
+    let names = layers(Path::new(LAYERS))?;
+    let medium = medium(&names);
     let mut lower = Vec::new();
-    for name in layers(Path::new(LAYERS))? {
-        lower.push(mount_layer(&name)?);
+    for name in names {
+        lower.push(mount_layer(&name, medium.as_ref())?);
     }
     mount("changes", Path::new(CHANGES), "tmpfs", MountFlags::empty(), CHANGES_DATA)?;
     let (upper, work) = (format!("{CHANGES}/upper"), format!("{CHANGES}/work"));
@@ -90,7 +97,48 @@ fn mount_root() -> Result<()> {
     // overlayfs wants the topmost layer first.
     lower.reverse();
     let data = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
-    mount("overlay", Path::new(NEW_ROOT), "overlay", MountFlags::empty(), &data)
+    mount("overlay", Path::new(NEW_ROOT), "overlay", MountFlags::empty(), &data)?;
+    if let Some(medium) = medium {
+        tell(&format!("programs are read from {}, which has to stay in", medium.device.display()));
+    }
+    Ok(())
+}
+
+/// Returns the boot medium if the layers are to be read from there and can be.
+fn medium(names: &[String]) -> Option<Medium> {
+    let line = KernelCmdline::read(Path::new("/")).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        KernelCmdline::parse("")
+    });
+    let option = line.get("b2d.root");
+    if let Some(other) = option.filter(|value| !medium::VALUES.contains(value)) {
+        say(&format!("b2d.root={other}: allowed are {}; programs stay in memory", medium::VALUES.join(", ")));
+    }
+    if !medium::is_wanted(option, facts::memory_kib(Path::new("/"))) {
+        return None;
+    }
+    let medium = Medium::find(Path::new(LAYERS), names);
+    if medium.is_none() {
+        let line = "the ISO that was booted is on no disk that is here by now: its programs stay in memory";
+        if option.is_some() { say(line) } else { log::info!("{line}") }
+    }
+    medium
+}
+
+/// Tells people on the consoles.
+fn say(line: &str) {
+    log::warn!("{line}");
+    console::say(&[line.to_owned()]);
+}
+
+/// Tells people on the consoles and at logins.
+fn tell(line: &str) {
+    say(line);
+    let motd = format!("{NEW_ROOT}{MOTD}");
+    let file = fs::OpenOptions::new().append(true).create(true).open(&motd);
+    if let Err(error) = file.and_then(|mut file| writeln!(file, "* {line}")) {
+        log::warn!("writing {motd}: {error}");
+    }
 }
 
 /// Returns the names of the layers below `dir`, the lowest first.
@@ -108,13 +156,23 @@ fn layers(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Mounts one layer and returns where.
-fn mount_layer(name: &str) -> Result<String> {
+/// Mounts one layer and returns where; one on the medium takes no memory any more.
+fn mount_layer(name: &str, medium: Option<&Medium>) -> Result<String> {
     let target = format!("{LOWER}/{name}");
     fs::create_dir(&target).with_context(|| format!("making {target}"))?;
-    let (device, _keep_until_mounted) =
-        loopdev::attach_read_only(Path::new("/dev"), &Path::new(LAYERS).join(name))?;
+    let in_memory = Path::new(LAYERS).join(name);
+    let on_medium = medium.and_then(|medium| {
+        medium.attach(name).inspect_err(|error| log::warn!("{error:#}; it stays in memory")).ok()
+    });
+    let takes_memory = on_medium.is_none();
+    let (device, _keep_until_mounted) = match on_medium {
+        Some(attached) => attached,
+        None => loopdev::attach_read_only(Path::new("/dev"), &in_memory)?,
+    };
     mount(&device.to_string_lossy(), Path::new(&target), "squashfs", MountFlags::RDONLY, "")?;
+    if !takes_memory {
+        fs::remove_file(&in_memory).with_context(|| format!("removing {}", in_memory.display()))?;
+    }
     Ok(target)
 }
 

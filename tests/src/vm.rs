@@ -101,6 +101,13 @@ impl VmPlan {
         self
     }
 
+    /// Gives it that much memory. Unit: MiB.
+    #[must_use]
+    pub fn memory_mib(mut self, memory_mib: u32) -> Self {
+        self.machine.memory_mib = memory_mib;
+        self
+    }
+
     /// Gives it several processors, however few the host has.
     #[must_use]
     pub fn with_several_cpus(mut self) -> Self {

@@ -136,12 +136,12 @@ impl Series<'_> {
     /// When a machine cannot be started at all, or even much memory is not enough.
     pub fn least(&mut self, subject: &Subject) -> Result<()> {
         let name = &subject.name;
-        let usual = |measure| self.samples.summary(measure, name).map(|summary| summary.median);
-        let usual =
-            usual("power-on-kernel").zip(usual("container")).context("the usual time is not known")?;
+        let (measure, start) = subject.usual();
+        let median = |measure| self.samples.summary(measure, name).map(|summary| summary.median);
+        let usual = median(measure).zip(median("container")).context("the usual time is not known")?;
         let limit = Duration::from_secs_f64((usual.0 + usual.1) * PATIENCE);
         let found = least::enough(LEAST.0, LEAST.1, |memory_mib| {
-            let start = Start { memory_mib, ..subject.direct().clone() };
+            let start = Start { memory_mib, ..start.clone() };
             let mut machine = Running::start(self.lab, &start)?;
             // Why it does not come up, by panic or for ever, makes no difference.
             let container = machine.event("container", Deadline::host(limit));

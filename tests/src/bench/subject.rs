@@ -69,6 +69,13 @@ impl Subject {
     pub fn direct(&self) -> &Start {
         &self.ways[0].1
     }
+
+    /// Returns the way that people start it in, with a boot loader if there is one, and its measure.
+    #[must_use]
+    pub fn usual(&self) -> (&'static str, &Start) {
+        let (measure, start) = self.ways.get(1).unwrap_or(&self.ways[0]);
+        (measure, start)
+    }
 }
 
 impl Ours {

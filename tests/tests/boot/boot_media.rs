@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use iso_builder::qemu::{Boot, Bus};
 use iso_builder::sbom::spdx::Document;
 use iso_builder::write::{self, WriteOptions};
@@ -12,6 +12,8 @@ use tests::disk::{Image, Layout};
 use tests::vm::VmPlan;
 use tests::{Lab, Vm};
 
+/// Little memory: what a machine has to have at least. Unit: MiB.
+const LITTLE_MEMORY_MIB: u32 = 256;
 /// Size of a disk with ISO and data.
 const DISK_BYTES: u64 = 2 << 30;
 
@@ -42,6 +44,24 @@ fn uefi_starts_the_usb_stick_that_holds_the_data_too() -> Result<()> {
     let lab = Lab::new("uefi-disk")?;
     let disk = written_disk(&lab)?;
     reaches_a_container(Vm::plan(&lab).uefi().boot(Boot::Disk(disk, Bus::Usb)), "/mnt/sda3")
+}
+
+/// The disk is in use by both then, for data and for programs.
+#[test]
+fn with_little_memory_programs_are_read_from_the_disk_that_was_started() -> Result<()> {
+    let lab = Lab::new("little-memory")?;
+    let disk = written_disk(&lab)?;
+    let mut vm = Vm::plan(&lab).memory_mib(LITTLE_MEMORY_MIB).boot(Boot::Disk(disk, Bus::Virtio)).start()?;
+    vm.await_docker()?;
+    let ssh = vm.ssh()?;
+    let told = "programs are read from /dev/vda, which has to stay in";
+    for place in ["/etc/motd", "/boot.log"] {
+        ssh.run(&format!("grep '{told}' {place}")).with_context(|| format!("looking into {place}"))?;
+    }
+    import_image(&ssh)?;
+    assert_eq!(container::run(&ssh, "echo printed by the container")?, "printed by the container\n");
+    assert_eq!(ssh.run("df /var/lib/docker | tail -n 1 | grep -o '^[^ ]*'")?, "/dev/vda3\n");
+    vm.press_power_button()
 }
 
 /// Returns the image of a disk with ISO and data partition, written a second time as for a newer ISO.
