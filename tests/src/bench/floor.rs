@@ -1,6 +1,6 @@
 //! The floor: our kernel and root with a shell script as PID 1 that starts containerd and dockerd and nothing else.
 //!
-//! The script is a third layer, appended to the initramfs as docs/adr/0001-layers.md describes.
+//! The script is one more layer, appended to the initramfs as docs/adr/0001-layers.md describes.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write as _};
