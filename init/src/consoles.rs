@@ -1,7 +1,7 @@
 //! Short lines for people, on every console of the kernel.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -81,13 +81,8 @@ impl Console {
 
     fn write(&mut self) -> io::Result<()> {
         let file = self.file.as_mut().ok_or(ErrorKind::NotFound)?;
-        while !self.unsaid.is_empty() {
-            match file.write(&self.unsaid) {
-                Ok(count) => drop(self.unsaid.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
+        let written = tty::write_now(file, &self.unsaid)?;
+        self.unsaid.drain(..written);
         Ok(())
     }
 }
@@ -98,7 +93,7 @@ fn open(path: &Path) -> Option<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 

@@ -148,20 +148,38 @@ pub fn print(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("writing to {}", path.display()))
 }
 
-/// Source: Linux drivers/tty/tty_io.c: who does not wait for the other writer is turned away, and both its end and new room
+/// Writes what a terminal of [`open_terminal`] takes now, and returns how many bytes that are.
+///
+/// Source: Linux drivers/tty/tty_io.c: who does not wait for another writer is turned away, and both its end and new room
 /// in the terminal's buffer are reported to poll.
-fn say(terminal: &mut File, mut text: &[u8]) -> io::Result<()> {
-    let deadline = Deadline::secs(TURN_SECS);
-    while !text.is_empty() {
-        match terminal.write(text) {
-            Ok(count) => text = &text[count..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock && !deadline.has_passed() => {
-                poll::wait(&[(terminal.as_fd(), Interest::Write)], Some(deadline.remaining()))?;
-            }
+///
+/// # Errors
+/// When the line was hung up.
+pub fn write_now(terminal: &mut File, text: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < text.len() {
+        match terminal.write(&text[written..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(written)
+}
+
+fn say(terminal: &mut File, mut text: &[u8]) -> io::Result<()> {
+    let deadline = Deadline::secs(TURN_SECS);
+    loop {
+        text = &text[write_now(terminal, text)?..];
+        if text.is_empty() {
+            return Ok(());
+        }
+        if deadline.has_passed() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        poll::wait(&[(terminal.as_fd(), Interest::Write)], Some(deadline.remaining()))?;
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +252,6 @@ mod tests {
     #[test]
     fn a_text_nobody_takes_is_given_up() {
         let (_far, mut near) = full_line();
-        assert_eq!(say(&mut near, b"line").unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(say(&mut near, b"line").unwrap_err().kind(), ErrorKind::TimedOut);
     }
 }
