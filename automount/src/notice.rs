@@ -1,10 +1,5 @@
 //! What people should know who log in later: in the message of the day, which survives no boot.
 
-use std::path::Path;
-
-use anyhow::Result;
-use b2d_sys::contract::MOTD;
-use b2d_sys::effects::files::{read_optional, write_atomic};
 use b2d_sys::effects::mount;
 
 use crate::step::{Source, Summary};
@@ -34,19 +29,6 @@ pub fn now(summary: &Summary) -> Vec<String> {
         0
     });
     lines(summary, percent_used)
-}
-
-/// Adds the lines to the message of the day.
-///
-/// # Errors
-/// When it cannot be read or written.
-pub fn write(lines: &[String]) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let mut text = read_optional(Path::new(MOTD))?.unwrap_or_default();
-    lines.iter().for_each(|line| text.extend_from_slice(format!("* {line}\n").as_bytes()));
-    write_atomic(Path::new(MOTD), &text, 0o644, None)
 }
 
 #[cfg(test)]

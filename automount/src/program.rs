@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use b2d_sys::cmdline::KernelCmdline;
-use b2d_sys::effects::console;
+use b2d_sys::effects::{console, motd};
 
 use crate::facts::Asked;
 use crate::{apply, explain, notice, plan, search};
@@ -31,23 +31,13 @@ per boot; the outcome is in /run/boot2docker/data-disk.
 
 /// Does what the words of the command line ask of `automount`.
 pub fn main() -> ExitCode {
-    b2d_sys::logging::init("automount");
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match args.as_slice() {
+    b2d_sys::program::run("automount", |words| match words {
         ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
         ["--dry-run"] => run(true),
         ["--explain", rest @ ..] => explain_images(rest),
         [] => run(false),
         [other, ..] => Err(anyhow::anyhow!("unknown argument {other:?}; see automount --help")),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 fn explain_images(args: &[&str]) -> Result<()> {
@@ -82,5 +72,5 @@ fn run(is_dry: bool) -> Result<()> {
     apply::apply_swap(&plan.swap, &summary);
     let notice = notice::now(&summary);
     console::say(&[plan.announcement(&summary), notice.clone()].concat());
-    notice::write(&notice)
+    motd::add(root, &notice)
 }

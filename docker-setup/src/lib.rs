@@ -54,10 +54,7 @@ Safe to run at any time; dockerd sees changes when it is started again.
 
 /// Does what the words of the command line ask of `docker-setup`.
 pub fn main() -> ExitCode {
-    b2d_sys::logging::init("docker-setup");
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match args.as_slice() {
+    b2d_sys::program::run("docker-setup", |words| match words {
         ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
         ["--dry-run"] => show(),
         [] => lock().and_then(|_lock| set_up()),
@@ -67,14 +64,7 @@ pub fn main() -> ExitCode {
         [renew::ADDRESSES_NOW] => lock().and_then(renew::follow_addresses),
         [renew::RENEW_NOW] => lock().and_then(renew::renew),
         [other, ..] => Err(anyhow!("unknown argument {other:?}; see docker-setup --help")),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 fn show() -> Result<()> {

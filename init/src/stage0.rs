@@ -3,14 +3,12 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use b2d_sys::cmdline::KernelCmdline;
-use b2d_sys::contract::MOTD;
 use b2d_sys::effects::mount::{MountFlags, mount, move_to, share};
-use b2d_sys::effects::{clock, console, loopdev, process, root};
+use b2d_sys::effects::{clock, console, loopdev, motd, process, root};
 use b2d_sys::logging;
 
 use crate::birth::Birth;
@@ -134,10 +132,8 @@ fn say(line: &str) {
 /// Tells people on the consoles and at logins.
 fn tell(line: &str) {
     say(line);
-    let motd = format!("{NEW_ROOT}{MOTD}");
-    let file = fs::OpenOptions::new().append(true).create(true).open(&motd);
-    if let Err(error) = file.and_then(|mut file| writeln!(file, "* {line}")) {
-        log::warn!("writing {motd}: {error}");
+    if let Err(error) = motd::add(Path::new(NEW_ROOT), &[line.to_owned()]) {
+        log::warn!("{error:#}");
     }
 }
 

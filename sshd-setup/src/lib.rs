@@ -33,10 +33,7 @@ checks sshd_config, makes missing host keys, and fills /home/docker from
 
 /// Does what the words of the command line ask of `sshd-setup`.
 pub fn main() -> ExitCode {
-    b2d_sys::logging::init("sshd-setup");
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match args.as_slice() {
+    b2d_sys::program::run("sshd-setup", |words| match words {
         ["--help" | "-h"] => write!(io::stdout(), "{USAGE}").map_err(Into::into),
         [] => run(plan::plan, false),
         ["--dry-run"] => run(plan::plan, true),
@@ -44,14 +41,7 @@ pub fn main() -> ExitCode {
         ["serve"] => serve::serve(),
         ["--slow-keys", "--dry-run"] => run(plan::plan_slow_keys, true),
         [other, ..] => Err(anyhow!("unknown argument {other:?}; see sshd-setup --help")),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 fn run(plan: fn(&facts::Facts) -> Plan, is_dry: bool) -> Result<()> {

@@ -48,8 +48,6 @@ pub const DEFAULT_HOSTNAME: &str = "boot2docker";
 pub const STATE_LOG_DIR: &str = "/var/lib/boot2docker/log";
 /// Log directory in RAM, for what starts before the data disk is there.
 pub const LOG_DIR: &str = "/var/log";
-/// The message of the day, in RAM: what people should know who log in.
-pub const MOTD: &str = "/etc/motd";
 /// Log of the boot from stage 0 on, with kernel time stamps.
 pub const BOOT_LOG: &str = "/boot.log";
 /// The older name of [`BOOT_LOG`].

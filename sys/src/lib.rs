@@ -8,4 +8,5 @@ pub mod effects;
 pub mod logging;
 pub mod mountinfo;
 pub mod power;
+pub mod program;
 pub mod uevent;

@@ -15,6 +15,7 @@ pub mod kmsg;
 pub mod link;
 pub mod local;
 pub mod loopdev;
+pub mod motd;
 pub mod mount;
 pub mod partition;
 pub mod poll;
