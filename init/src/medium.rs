@@ -17,7 +17,8 @@ pub const VALUES: [&str; 2] = ["ram", "medium"];
 const MOUNT: &str = "/medium";
 /// The initramfs on an ISO of ours.
 const INITRAMFS: &str = "boot/initrd.img";
-/// Less memory than this is little: Docker runs, but loads again and again what was just let go. Unit: KiB.
+/// Less memory than this is little: Docker runs, but loads again and again what was just let go. Unit: KiB of
+/// `MemTotal`.
 const LITTLE_KIB: u64 = 320 << 10;
 /// Where a CD's first descriptor says what it is, and how. Source: ECMA-119, 7.2 and 8.1.2.
 const IDENTIFIER: (u64, &[u8; 5]) = (0x8001, b"CD001");

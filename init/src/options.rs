@@ -34,7 +34,7 @@ pub const OPTIONS: [Row; 9] = [
         "b2d.root",
         "`ram` or `medium`",
         "`medium`: programs are read from CD, stick or disk, which has to stay in, and take no memory. `ram`: they stay in \
-         memory even on machines that have less than 320 MiB of it.",
+         memory even on machines that have less than 320 MiB of it (`MemTotal`).",
     ),
 ];
 

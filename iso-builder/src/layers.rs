@@ -95,7 +95,7 @@ impl Inputs<'_> {
             .text(&self.recipe.to_key())
     }
 
-    /// Packs everything that comes from packages, `iptables`, and the kernel's modules. The programs of the archive `engine` take
+    /// Packs everything that comes from packages, `iptables`, and the kernel's modules, as [`OF_PACKAGES`]. The programs of the archive `engine` take
     /// the place of the engine's packages.
     ///
     /// # Errors

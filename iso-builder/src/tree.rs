@@ -269,4 +269,21 @@ mod tests {
         tree.write_tar(&mut backwards, 1).unwrap();
         assert_eq!(forwards, backwards);
     }
+
+    #[test]
+    fn large_files_are_taken_out_and_nothing_else() {
+        let mut tree = Tree::default();
+        for (path, node) in [
+            ("/usr", Node::folder(0o755, (0, 0))),
+            ("/usr/large", Node::file(*b"12345678", 0o755)),
+            ("/usr/link", Node::symlink("large")),
+            ("/usr/small", Node::file(*b"1234567", 0o644)),
+        ] {
+            tree.insert(GuestPath::new(path), node);
+        }
+        let large = tree.take_large_files(8);
+        let paths = |tree: &Tree| tree.iter().map(|(path, _)| path.to_string()).collect::<Vec<_>>();
+        assert_eq!(paths(&large), ["/usr/large"]);
+        assert_eq!(paths(&tree), ["/usr", "/usr/link", "/usr/small"]);
+    }
 }

@@ -140,6 +140,8 @@ fn the_iso_can_be_inspected() -> Result<()> {
         "UEFI entry  boot2docker: ",
         "-boot2docker\n",
         "type 0xef",
+        "layer       10-base.squashfs",
+        "layer       20-large.squashfs",
         "layer       50-boot2docker.squashfs",
     ] {
         assert!(overview.contains(wanted), "{wanted}: {overview}");

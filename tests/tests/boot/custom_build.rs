@@ -59,7 +59,6 @@ fn engine_archive(lab: &Lab, file: &Path) -> Result<()> {
 }
 
 #[test]
-#[ignore = "packs a base layer of its own, a minute more than the usual run needs"]
 fn a_small_iso_with_another_engine_and_changed_files_starts_docker() -> Result<()> {
     let lab = Lab::new("custom-build")?;
     let at = |name: &str| lab.folder().join(name);

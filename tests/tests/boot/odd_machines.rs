@@ -1,11 +1,13 @@
 //! Machines that lack something, or have something broken: they still reach a console and sshd, and say what is odd.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use iso_builder::qemu::Bus;
 use tests::container::{self, import_image};
 use tests::direct::direct;
 use tests::disk::{Image, Layout};
-use tests::{Lab, Vm};
+use tests::{Deadline, Lab, Vm};
 
 /// What xhyve and PXE setups pass: two consoles and nothing of ours.
 const APPEND: &str = "loglevel=3 console=tty0 console=ttyS0";
@@ -37,8 +39,11 @@ fn a_ruined_data_disk_is_named_and_left_as_it_is_to_the_byte() -> Result<()> {
     let copy = disk.copy_data(&lab.folder().join("copy.img"))?;
     ensure!(copy.preen_and_check(&lab).is_err(), "the test must ruin the disk");
     ensure!(copy.hash()? != before, "e2fsck must have replayed the journal and written repairs");
-    let mut vm = Vm::plan(&lab).boot(direct(&lab, APPEND)?).disk(&disk, Bus::Virtio).start()?;
+    // No medium is there to read programs from, either.
+    let append = format!("{APPEND} b2d.root=medium");
+    let mut vm = Vm::plan(&lab).boot(direct(&lab, &append)?).disk(&disk, Bus::Virtio).start()?;
     let ssh = vm.ssh()?;
+    vm.console().await_in_this_boot("on no disk that is here by now", Deadline::host(Duration::ZERO))?;
     assert_eq!(ssh.run("id -un")?, "docker\n");
     let log = ssh.run("cat /boot.log")?;
     for line in ["run e2fsck /dev/vda", "/dev/vda is as it was before the check"] {
