@@ -1,25 +1,27 @@
-//! The boot medium instead of memory as the place of the root's layers, for machines with little memory. Where they lie on it
-//! is only believed of a medium that has every byte of what was booted.
+//! The boot medium: the CD, stick or disk that was booted. From there come the layers that the boot loader did not read, and on
+//! machines with little memory all layers are read there for good.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use b2d_sys::effects::loopdev;
+use anyhow::{Context, Result, ensure};
 use b2d_sys::effects::mount::{MountFlags, UnmountFlags, mount, unmount};
+use b2d_sys::effects::poll::{self, Interest};
+use b2d_sys::effects::uevents::UeventSocket;
+use b2d_sys::effects::{blocks, clock, loopdev};
 use cpio::newc;
+use xxhash_rust::xxh64::Xxh64;
 
-/// What `b2d.root=` may say.
-pub const VALUES: [&str; 2] = ["ram", "medium"];
-/// Where the medium is mounted; hidden once the root is switched.
+use crate::sums::{self, Sums};
+
+/// Where a medium is mounted while it is looked at.
 const MOUNT: &str = "/medium";
 /// The initramfs on an ISO of ours.
 const INITRAMFS: &str = "boot/initrd.img";
-/// Less memory than this is little: Docker runs, but loads again and again what was just let go. Unit: KiB of
-/// `MemTotal`.
-const LITTLE_KIB: u64 = 320 << 10;
 /// Where a CD's first descriptor says what it is, and how. Source: ECMA-119, 7.2 and 8.1.2.
 const IDENTIFIER: (u64, &[u8; 5]) = (0x8001, b"CD001");
 /// Begin of a cpio archive's entry. Source: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
@@ -27,13 +29,19 @@ const MAGIC: &[u8] = b"070701";
 /// Archives begin at a multiple of this. Source: the same.
 const ALIGNMENT: u64 = 4;
 /// PID 1's compressed archive, which comes first, ends before this.
-const SEARCHED_BYTES: u64 = 4 << 20;
+const SEARCHED_BYTES: u64 = 2 << 20;
 /// Folder of the layers in their archive.
 const FOLDER: &str = "layers/";
+/// Read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A drive does not tell when a CD is put in: looked for again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Controllers take up to this until they show their disks; then people are told that something is missing.
+const USUAL: Duration = Duration::from_secs(5);
 
-/// Part of a file. Unit: bytes.
+/// Part of a file or device. Unit: bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+struct Place {
     offset: u64,
     size: u64,
 }
@@ -43,44 +51,123 @@ pub struct Place {
 pub struct Medium {
     /// The block device.
     pub device: PathBuf,
+    file: File,
     places: BTreeMap<String, Place>,
 }
 
-/// Tells whether the layers are to be read from the medium: as `b2d.root` says, else if there is little memory.
-pub fn is_wanted(option: Option<&str>, memory_kib: Option<u64>) -> bool {
-    match option {
-        Some("medium") => true,
-        Some(_) => false,
-        None => memory_kib.is_some_and(|kib| kib < LITTLE_KIB),
-    }
-}
-
 impl Medium {
-    /// Looks for a medium with the layers `names` of the folder `layers`, and mounts it.
-    pub fn find(layers: &Path, names: &[String]) -> Option<Self> {
-        let devices = devices(Path::new("/sys/class/block")).unwrap_or_else(|error| {
-            log::warn!("{error:#}");
-            Vec::new()
-        });
-        devices.into_iter().find_map(|device| {
-            let opened = open(&device, layers, names);
+    /// Looks for the medium with the layers of `sums` among the block devices that are here by now.
+    pub fn find(sums: &Sums) -> Option<Self> {
+        devices().into_iter().find_map(|device| {
+            let opened = open(&device, sums);
             opened.inspect_err(|error| log::debug!("{error:#}")).ok().flatten()
         })
+    }
+
+    /// Waits until the medium with the layers of `sums` is here; `tell` gets to know if that takes long.
+    ///
+    /// # Errors
+    /// When it is not here after `patience` (None: for ever), or the kernel does not tell of devices.
+    pub fn wait_for(
+        sums: &Sums,
+        patience: Option<Duration>,
+        mut tell: impl FnMut(&[PathBuf]),
+    ) -> Result<Self> {
+        let events = UeventSocket::open()?;
+        let began = clock::since_kernel_start();
+        let mut told_after = Some(USUAL);
+        loop {
+            if let Some(medium) = Self::find(sums) {
+                return Ok(medium);
+            }
+            let waited = clock::since_kernel_start().saturating_sub(began);
+            if told_after.take_if(|usual| waited >= *usual).is_some() {
+                tell(&devices());
+            }
+            ensure!(
+                patience.is_none_or(|patience| waited < patience),
+                "the medium that was booted is not here"
+            );
+            wait_for_disk(&events).context("waiting for the medium that was booted")?;
+        }
     }
 
     /// Makes a layer a block device; returns its path and what keeps it until it is mounted.
     ///
     /// # Errors
     /// When the medium lacks it or the kernel has no loop device.
-    pub fn attach(&self, name: &str) -> Result<(PathBuf, std::os::fd::OwnedFd)> {
-        let place = self.places.get(name).with_context(|| format!("looking for {name} on the medium"))?;
-        let file = Path::new(MOUNT).join(INITRAMFS);
-        loopdev::attach_part_read_only(Path::new("/dev"), &file, place.offset, place.size)
+    pub fn attach(&self, name: &str) -> Result<(PathBuf, OwnedFd)> {
+        let place = self.place(name)?;
+        loopdev::attach_part_read_only(Path::new("/dev"), &self.device, place.offset, place.size)
+    }
+
+    /// Copies a layer to `out`; `progress` gets the bytes that are copied and those of the whole, again and again.
+    ///
+    /// # Errors
+    /// When the medium lacks it or cannot be read, when it has not the checksum `sum`, or when `out` takes no more.
+    pub fn copy(
+        &self,
+        name: &str,
+        sum: u64,
+        out: &mut impl Write,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<()> {
+        let place = self.place(name)?;
+        let reading = || format!("reading {name} from {}", self.device.display());
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(place.offset)).with_context(reading)?;
+        let (mut hash, mut chunk, mut done) = (Xxh64::new(0), vec![0; CHUNK_BYTES], 0);
+        while done < place.size {
+            let length = usize::try_from(place.size - done).map_or(CHUNK_BYTES, |rest| rest.min(CHUNK_BYTES));
+            let chunk = &mut chunk[..length];
+            file.read_exact(chunk).with_context(reading)?;
+            hash.update(chunk);
+            out.write_all(chunk).with_context(|| format!("copying {name}"))?;
+            done += length as u64;
+            progress(done, place.size);
+        }
+        ensure!(
+            hash.digest() == sum,
+            "{}: {name} is damaged, its checksum is not that of the ISO; write the ISO to it again",
+            self.device.display()
+        );
+        Ok(())
+    }
+
+    fn place(&self, name: &str) -> Result<Place> {
+        self.places
+            .get(name)
+            .copied()
+            .with_context(|| format!("looking for {name} on {}", self.device.display()))
     }
 }
 
+/// Waits until the kernel tells of a block device, or for [`AGAIN`].
+fn wait_for_disk(events: &UeventSocket) -> io::Result<()> {
+    let end = clock::since_kernel_start() + AGAIN;
+    loop {
+        let rest = end.saturating_sub(clock::since_kernel_start());
+        poll::wait(&[(events.as_fd(), Interest::Read)], Some(rest))?;
+        let mut is_disk = false;
+        while let Some(event) = events.next_event() {
+            is_disk |= event.subsystem == "block";
+        }
+        if is_disk || clock::since_kernel_start() >= end {
+            return Ok(());
+        }
+    }
+}
+
+/// Returns the block devices that may be the medium.
+fn devices() -> Vec<PathBuf> {
+    devices_of(Path::new("/sys/class/block")).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        Vec::new()
+    })
+}
+
 /// Returns the block devices that may be a medium: no floppy, whose drive takes long to say that it is empty.
-fn devices(class: &Path) -> Result<Vec<PathBuf>> {
+fn devices_of(class: &Path) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(class).with_context(|| format!("listing {}", class.display()))? {
         names.push(entry?.file_name().to_string_lossy().into_owned());
@@ -90,53 +177,48 @@ fn devices(class: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| Path::new("/dev").join(name)).collect())
 }
 
-/// Mounts a device if it is the medium. By a loop device, so that its other partitions can still be mounted.
-fn open(device: &Path, layers: &Path, names: &[String]) -> Result<Option<Medium>> {
-    if !is_cd_image(device)? {
+/// Opens a device if it is the medium with the layers of `sums`.
+fn open(device: &Path, sums: &Sums) -> Result<Option<Medium>> {
+    let reading = || format!("reading {}", device.display());
+    let file = File::open(device).with_context(reading)?;
+    if !is_cd_image(&file).with_context(reading)? {
         return Ok(None);
     }
     fs::create_dir_all(MOUNT).with_context(|| format!("making {MOUNT}"))?;
-    let (image, _keep_until_mounted) = loopdev::attach_read_only(Path::new("/dev"), device)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let mounted = mount(&image.to_string_lossy(), Path::new(MOUNT), "iso9660", flags, "");
-    let places = mounted.and_then(|()| {
-        let found = same_layers(&Path::new(MOUNT).join(INITRAMFS), layers, names);
-        if !matches!(found, Ok(Some(_))) {
-            unmount(Path::new(MOUNT), UnmountFlags::empty())?;
-        }
-        found
-    });
-    if !matches!(places, Ok(Some(_))) {
-        loopdev::detach(&image)?;
-    }
-    Ok(places?.map(|places| Medium { device: device.to_owned(), places }))
+    mount(&device.to_string_lossy(), Path::new(MOUNT), "iso9660", flags, "")?;
+    let places = places_on_device(&Path::new(MOUNT).join(INITRAMFS), sums);
+    unmount(Path::new(MOUNT), UnmountFlags::empty())?;
+    Ok(places.with_context(reading)?.map(|places| Medium { device: device.to_owned(), file, places }))
 }
 
-fn is_cd_image(device: &Path) -> Result<bool> {
-    let reading = || format!("reading {}", device.display());
-    let mut file = File::open(device).with_context(reading)?;
+fn is_cd_image(mut file: &File) -> io::Result<bool> {
     let mut found = [0; 5];
-    file.seek(SeekFrom::Start(IDENTIFIER.0)).with_context(reading)?;
+    file.seek(SeekFrom::Start(IDENTIFIER.0))?;
     // An empty drive and a tiny device end here.
     Ok(file.read_exact(&mut found).is_ok() && found == *IDENTIFIER.1)
 }
 
-/// Returns where the layers lie in the file `initramfs`, None unless all of them are there as they are in memory.
-fn same_layers(initramfs: &Path, layers: &Path, names: &[String]) -> Result<Option<BTreeMap<String, Place>>> {
-    let reading = || format!("reading {}", initramfs.display());
-    let mut file = BufReader::new(File::open(initramfs).with_context(reading)?);
-    let places = places(&mut file).with_context(reading)?;
-    for name in names {
-        let Some(place) = places.get(name) else { return Ok(None) };
-        let path = layers.join(name);
-        let mut ours =
-            BufReader::new(File::open(&path).with_context(|| format!("opening {}", path.display()))?);
-        file.seek(SeekFrom::Start(place.offset)).with_context(reading)?;
-        if !is_same(&mut ours, &mut (&mut file).take(place.size)).with_context(reading)? {
-            return Ok(None);
-        }
+/// Returns where the layers in the file `initramfs` lie on its device; None if its list of layers is not `sums`.
+fn places_on_device(initramfs: &Path, sums: &Sums) -> Result<Option<BTreeMap<String, Place>>> {
+    let mut file = BufReader::new(File::open(initramfs).context("opening its initramfs")?);
+    let mut places = places(&mut file)?;
+    if list(&mut file, &places)?.as_ref() != Some(sums) {
+        return Ok(None);
     }
+    // A file on a CD lies in one piece.
+    let begin = blocks::first_byte(file.get_ref()).context("asking where its initramfs lies")?;
+    places.values_mut().for_each(|place| place.offset += begin);
     Ok(Some(places))
+}
+
+/// Reads the list of layers of an initramfs; None if it has none.
+fn list(initramfs: &mut (impl Read + Seek), places: &BTreeMap<String, Place>) -> Result<Option<Sums>> {
+    let Some(place) = places.get(sums::FILE) else { return Ok(None) };
+    initramfs.seek(SeekFrom::Start(place.offset))?;
+    let mut text = String::new();
+    initramfs.take(place.size).read_to_string(&mut text).context("reading its list of layers")?;
+    Sums::parse(&text).map(Some)
 }
 
 /// Finds the layers in an initramfs: cpio archives one behind the other, the first compressed and without layers.
@@ -181,21 +263,6 @@ fn skip_zeros(file: &mut (impl Read + Seek), mut at: u64) -> io::Result<Option<u
         at += ALIGNMENT;
     }
     Ok(None)
-}
-
-fn is_same(one: &mut impl BufRead, two: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        let (left, right) = (one.fill_buf()?, two.fill_buf()?);
-        let count = left.len().min(right.len());
-        if count == 0 {
-            return Ok(left.len() == right.len());
-        }
-        if left[..count] != right[..count] {
-            return Ok(false);
-        }
-        one.consume(count);
-        two.consume(count);
-    }
 }
 
 #[cfg(test)]
@@ -249,35 +316,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_what_is_the_same_to_the_byte_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("initrd.img"), initramfs()).unwrap();
-        fs::write(at("10-base.squashfs"), "base").unwrap();
-        let same = |own: &str| {
-            fs::write(at("50-own"), own).unwrap();
-            let names = ["10-base.squashfs".to_owned(), "50-own".to_owned()];
-            same_layers(&at("initrd.img"), folder.path(), &names).unwrap()
-        };
-        assert_eq!(same("own").unwrap().len(), 3);
-        for other in ["owm", "own ", "ow", ""] {
-            assert_eq!(same(other), None, "{other:?}");
-        }
-        let missing = same_layers(&at("initrd.img"), folder.path(), &["70-other".to_owned()]).unwrap();
-        assert_eq!(missing, None);
+    /// Returns the medium with the bytes of [`initramfs`].
+    fn medium(folder: &Path) -> Medium {
+        let device = folder.join("sr0");
+        fs::write(&device, initramfs()).unwrap();
+        let mut file = File::open(&device).unwrap();
+        let places = places(&mut file).unwrap();
+        Medium { device, file, places }
     }
 
     #[test]
-    fn little_memory_and_the_option_decide() {
-        for (option, memory, expected) in [
-            (None, Some(250 << 10), true),
-            (None, Some(480 << 10), false),
-            (None, None, false),
-            (Some("medium"), Some(4 << 20), true),
-            (Some("ram"), Some(250 << 10), false),
-        ] {
-            assert_eq!(is_wanted(option, memory), expected, "{option:?} {memory:?}");
-        }
+    fn a_layer_is_copied_and_its_progress_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut copy, mut told) = (Vec::new(), Vec::new());
+        let sum = xxhash_rust::xxh64::xxh64(b"custom", 0);
+        let progress = |done, size| told.push((done, size));
+        medium(folder.path()).copy("60-custom.squashfs", sum, &mut copy, progress).unwrap();
+        assert_eq!((copy.as_slice(), told.as_slice()), (&b"custom"[..], &[(6, 6)][..]));
+    }
+
+    #[test]
+    fn what_is_damaged_cut_off_or_missing_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let medium = medium(folder.path());
+        let error = |name: &str| {
+            let error = medium.copy(name, 1, &mut io::sink(), |_, _| {}).unwrap_err();
+            format!("{error:#}").replace(&format!("{}/", folder.path().display()), "")
+        };
+        assert_eq!(
+            error("10-base.squashfs"),
+            "sr0: 10-base.squashfs is damaged, its checksum is not that of the ISO; write the ISO to it again"
+        );
+        assert_eq!(error("70-other.squashfs"), "looking for 70-other.squashfs on sr0");
+        File::options().write(true).open(&medium.device).unwrap().set_len(200).unwrap();
+        assert_eq!(
+            error("60-custom.squashfs"),
+            "reading 60-custom.squashfs from sr0: failed to fill whole buffer"
+        );
+    }
+
+    #[test]
+    fn the_list_of_layers_is_read_from_the_medium() {
+        let mut bytes =
+            archive(&[("layers", b""), ("layers/xxh64sums", b"00000000000000ff  10-base.squashfs\n")]);
+        let places = places(&mut Cursor::new(&mut bytes)).unwrap();
+        let found = list(&mut Cursor::new(&bytes), &places).unwrap().unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), [("10-base.squashfs", 0xff)]);
+        assert_eq!(list(&mut Cursor::new(&bytes), &BTreeMap::new()).unwrap(), None);
     }
 }

@@ -5,15 +5,13 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use b2d_sys::cmdline::KernelCmdline;
+use anyhow::{Context, Result};
 use b2d_sys::effects::mount::{MountFlags, mount, move_to, share};
-use b2d_sys::effects::{clock, console, loopdev, motd, process, root};
+use b2d_sys::effects::{clock, motd, process, root};
 use b2d_sys::logging;
 
 use crate::birth::Birth;
-use crate::facts;
-use crate::medium::{self, Medium};
+use crate::layers::{self, Layers};
 
 /// Folder of the initramfs whose squashfs files make up the real root, the last by name on top.
 const LAYERS: &str = "/layers";
@@ -81,12 +79,9 @@ fn mount_root() -> Result<()> {
     for dir in [LOWER, CHANGES, NEW_ROOT] {
         fs::create_dir_all(dir).with_context(|| format!("making {dir}"))?;
     }
-    let names = layers(Path::new(LAYERS))?;
-    let medium = medium(&names);
-    let mut lower = Vec::new();
-    for name in names {
-        lower.push(mount_layer(&name, medium.as_ref())?);
-    }
+    let layers = Layers::read(Path::new(LAYERS))?;
+    let medium = layers.medium()?;
+    let mut lower = layers.mount(medium.as_ref(), Path::new(LOWER))?;
     mount("changes", Path::new(CHANGES), "tmpfs", MountFlags::empty(), CHANGES_DATA)?;
     let (upper, work) = (format!("{CHANGES}/upper"), format!("{CHANGES}/work"));
     for dir in [&upper, &work] {
@@ -97,105 +92,18 @@ fn mount_root() -> Result<()> {
     let data = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
     mount("overlay", Path::new(NEW_ROOT), "overlay", MountFlags::empty(), &data)?;
     if let Some(medium) = medium {
-        tell(&format!("programs are read from {}, which has to stay in", medium.device.display()));
-    }
-    Ok(())
-}
-
-/// Returns the boot medium if the layers are to be read from there and can be.
-fn medium(names: &[String]) -> Option<Medium> {
-    let line = KernelCmdline::read(Path::new("/")).unwrap_or_else(|error| {
-        log::warn!("{error:#}");
-        KernelCmdline::parse("")
-    });
-    let option = line.get("b2d.root");
-    if let Some(other) = option.filter(|value| !medium::VALUES.contains(value)) {
-        say(&format!("b2d.root={other}: allowed are {}; programs stay in memory", medium::VALUES.join(", ")));
-    }
-    if !medium::is_wanted(option, facts::memory_kib(Path::new("/"))) {
-        return None;
-    }
-    let medium = Medium::find(Path::new(LAYERS), names);
-    if medium.is_none() {
-        let line = "the ISO that was booted is on no disk that is here by now: its programs stay in memory";
-        if option.is_some() { say(line) } else { log::info!("{line}") }
-    }
-    medium
-}
-
-/// Tells people on the consoles.
-fn say(line: &str) {
-    log::warn!("{line}");
-    console::say(&[line.to_owned()]);
-}
-
-/// Tells people on the consoles and at logins.
-fn tell(line: &str) {
-    say(line);
-    if let Err(error) = motd::add(Path::new(NEW_ROOT), &[line.to_owned()]) {
-        log::warn!("{error:#}");
-    }
-}
-
-/// Returns the names of the layers below `dir`, the lowest first.
-fn layers(dir: &Path) -> Result<Vec<String>> {
-    let listing = || format!("listing the layers in {}", dir.display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).with_context(listing)? {
-        let name = entry.with_context(listing)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".squashfs") {
-            names.push(name);
+        let line = format!("programs are read from {}, which has to stay in", medium.device.display());
+        layers::say(&line);
+        if let Err(error) = motd::add(Path::new(NEW_ROOT), &[line]) {
+            log::warn!("{error:#}");
         }
     }
-    names.sort();
-    ensure!(!names.is_empty(), "{}: there is no *.squashfs, so there is no root to go to", dir.display());
-    Ok(names)
-}
-
-/// Mounts one layer and returns where; one on the medium takes no memory any more.
-fn mount_layer(name: &str, medium: Option<&Medium>) -> Result<String> {
-    let target = format!("{LOWER}/{name}");
-    fs::create_dir(&target).with_context(|| format!("making {target}"))?;
-    let in_memory = Path::new(LAYERS).join(name);
-    let on_medium = medium.and_then(|medium| {
-        medium.attach(name).inspect_err(|error| log::warn!("{error:#}; it stays in memory")).ok()
-    });
-    let takes_memory = on_medium.is_none();
-    let (device, _keep_until_mounted) = match on_medium {
-        Some(attached) => attached,
-        None => loopdev::attach_read_only(Path::new("/dev"), &in_memory)?,
-    };
-    mount(&device.to_string_lossy(), Path::new(&target), "squashfs", MountFlags::RDONLY, "")?;
-    if !takes_memory {
-        fs::remove_file(&in_memory).with_context(|| format!("removing {}", in_memory.display()))?;
-    }
-    Ok(target)
+    Ok(())
 }
 
 /// Drops what the initramfs no longer needs; the layers stay, the loop devices read them.
 fn free_memory() {
     if let Err(error) = fs::remove_file("/init") {
         log::debug!("removing /init from the initramfs: {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_are_stacked_by_name_and_other_files_are_no_layers() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["50-boot2docker.squashfs", "10-base.squashfs", "readme"] {
-            fs::write(dir.path().join(name), "").unwrap();
-        }
-        assert_eq!(layers(dir.path()).unwrap(), ["10-base.squashfs", "50-boot2docker.squashfs"]);
-    }
-
-    #[test]
-    fn an_initramfs_without_layers_is_told_in_words() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = layers(dir.path()).unwrap_err().to_string();
-        assert!(error.ends_with("there is no *.squashfs, so there is no root to go to"), "{error}");
     }
 }

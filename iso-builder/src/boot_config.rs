@@ -13,31 +13,40 @@ pub const GRUB: &str = "/boot/grub/grub.cfg";
 /// What comes before the kernel command line in a line of each.
 const LEAD_INS: [&str; 2] = ["append ", "linux /boot/vmlinuz64 "];
 
+/// The initramfs as far as stage 0 needs it to find the rest on the medium.
+pub const STAGE0: &str = "/boot/stage0.img";
+
+/// The whole initramfs.
+pub const INITRD: &str = "/boot/initrd.img";
+
 /// Returns isolinux's for the kernel command line `append`.
 ///
 /// `append` stays lower case after two spaces, and in the first such line: drivers parse it.
 #[must_use]
 pub fn isolinux(append: &str) -> String {
-    format!(
-        "default boot2docker\nprompt 0\ntimeout 0\n\n\
-         label boot2docker\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append}\n\n\
-         label debug\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append} loglevel=7 b2d.debug\n\n\
-         label rescue\n  kernel /boot/vmlinuz64\n  initrd /boot/initrd.img\n  append {append} b2d.rescue\n"
-    )
+    let entry = |label: &str, initrd: &str, more: &str| {
+        format!("label {label}\n  kernel /boot/vmlinuz64\n  initrd {initrd}\n  append {append}{more}\n")
+    };
+    let entries = [
+        entry("boot2docker", STAGE0, ""),
+        entry("all", INITRD, ""),
+        entry("debug", STAGE0, " loglevel=7 b2d.debug"),
+        entry("rescue", STAGE0, " b2d.rescue"),
+    ];
+    format!("default boot2docker\nprompt 0\ntimeout 0\n\n{}", entries.join("\n"))
 }
 
 /// Returns GRUB's for the kernel command line `append`.
 #[must_use]
 pub fn grub(append: &str) -> String {
-    let entry = |name: &str, more: &str| {
-        format!(
-            "menuentry \"{name}\" {{\n  linux /boot/vmlinuz64 {append}{more}\n  initrd /boot/initrd.img\n}}\n"
-        )
+    let entry = |name: &str, initrd: &str, more: &str| {
+        format!("menuentry \"{name}\" {{\n  linux /boot/vmlinuz64 {append}{more}\n  initrd {initrd}\n}}\n")
     };
     let entries = [
-        entry("boot2docker", ""),
-        entry("boot2docker, showing all messages", " loglevel=7 b2d.debug"),
-        entry("boot2docker, rescue shell", " b2d.rescue"),
+        entry("boot2docker", STAGE0, ""),
+        entry("boot2docker, all read by the boot loader", INITRD, ""),
+        entry("boot2docker, showing all messages", STAGE0, " loglevel=7 b2d.debug"),
+        entry("boot2docker, rescue shell", STAGE0, " b2d.rescue"),
     ];
     format!(
         "# Hold Esc while the machine starts to see this menu.\nset timeout=0\nset timeout_style=hidden\n\n{}",

@@ -214,7 +214,7 @@ impl Build {
         let sum = digest::of_reader(&mut &baked.squashfs[..]).context("hashing the custom layer")?;
         let key = KeyBuilder::new("custom", CUSTOM_REVISION).text(&step::key_of(&initrd)).text(&sum);
         let folder = step::latest(&project.target_folder("custom")?, &key.finish(), |part| {
-            let bytes = initrd::with_layer(read(&initrd)?, &baked.name, &baked.squashfs, time)?;
+            let bytes = initrd::with_layer(&read(&initrd)?, &baked.name, &baked.squashfs, time)?;
             step::write_atomically(&part.join("initrd.img"), &bytes)
         })?;
         Ok((folder.join("initrd.img"), baked.bill))

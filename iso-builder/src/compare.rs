@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use cpio::newc;
 
+use crate::initrd;
 use crate::iso9660::Iso;
 use crate::run;
 use crate::tools::ToolsTree;
@@ -73,15 +74,6 @@ pub fn initrd_of(path: &Path) -> Result<Vec<u8>> {
 /// Begin of a zstd frame. Source: RFC 8878 section 3.1.1.
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Returns how many bytes of an initramfs its first, compressed archive takes, which holds PID 1.
-///
-/// # Errors
-/// When it begins otherwise.
-pub fn first_archive_bytes(initrd: &[u8]) -> Result<usize> {
-    let size = zstd::zstd_safe::find_frame_compressed_size(initrd).ok().filter(|size| *size <= initrd.len());
-    size.context("reading the initramfs: its first archive is not compressed by zstd, or is cut off")
-}
-
 /// Returns the regular files of a cpio archive, or of several in a row, compressed or not.
 ///
 /// # Errors
@@ -97,7 +89,7 @@ pub fn archive_files(mut bytes: &[u8]) -> Result<Files> {
             return Ok(files);
         }
         if bytes.starts_with(ZSTD_MAGIC) {
-            let (archive, rest) = bytes.split_at(first_archive_bytes(bytes)?);
+            let (archive, rest) = bytes.split_at(initrd::first_archive_bytes(bytes)?);
             files.extend(archive_files(&zstd::decode_all(archive).context(reading)?)?);
             bytes = rest;
             continue;

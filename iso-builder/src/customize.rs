@@ -7,13 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::boot_config::{INITRD, STAGE0};
 use crate::config::Custom;
 use crate::custom::{self, Image};
 use crate::squashfs;
 use crate::{boot_config, digest, initrd, inspect, iso, rewrite, sbom, step};
-
-/// Path of the initramfs in the ISO.
-const INITRD: &str = "/boot/initrd.img";
 
 /// Writes to `out` the ISO `input` with what the file `config` bakes in; returns what there is to tell, one fact a line.
 ///
@@ -25,14 +23,15 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
     let opened = inspect::open(input)?;
     let label = opened.label()?;
     let mut contents = BTreeMap::new();
-    let (mut told, mut bill) = (String::new(), None);
+    let (mut told, mut bill, mut stage0_bytes) = (String::new(), None, None);
     if custom.has_layer() {
         let image = Image::new(squashfs::layers_of(input)?);
         let tree = custom::tree(&custom, &image)?;
         let baked = custom::pack(&tree, &image, image.time())?;
         let files = tree.iter().count();
         told += &format!("layer {}: {files} files and folders, {} bytes\n", baked.name, baked.squashfs.len());
-        let initrd = initrd::with_layer(opened.read(INITRD)?, &baked.name, &baked.squashfs, image.time())?;
+        let initrd = initrd::with_layer(&opened.read(INITRD)?, &baked.name, &baked.squashfs, image.time())?;
+        stage0_bytes = initrd::stage0_bytes(&initrd)?;
         contents.insert(INITRD, initrd);
         bill = baked.bill;
     }
@@ -43,8 +42,11 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
         told += &format!("kernel command line: {append}\n");
     }
     let bytes = fs::read(input).with_context(|| format!("reading {}", input.display()))?;
-    let bytes =
-        rewrite::exchange(&bytes, &contents).with_context(|| format!("rewriting {}", input.display()))?;
+    let rewriting = || format!("rewriting {}", input.display());
+    let mut bytes = rewrite::exchange(&bytes, &contents).with_context(rewriting)?;
+    if let Some(length) = stage0_bytes {
+        rewrite::set_length(&mut bytes, STAGE0, length).with_context(rewriting)?;
+    }
     step::write_atomically(out, &bytes)?;
     let sum = digest::of_reader(&mut &bytes[..]).context("hashing the ISO")?;
     iso::publish_sum(out, &sum)?;

@@ -1,12 +1,15 @@
-//! The initramfs: two cpio archives one behind the other. PID 1's is compressed; that of the layers is not, for they are
-//! already.
+//! The initramfs: cpio archives one behind the other. PID 1's is compressed. The next one has the list of the layers with their
+//! checksums. With these two, which a boot loader can read as a file of its own, stage 0 finds the rest on the medium. Those
+//! with the layers follow, not compressed, for the layers are.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cpio::newc::{self, ModeFileType};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::digest::KeyBuilder;
 use crate::layers::Layer;
@@ -14,10 +17,13 @@ use crate::project::Project;
 use crate::step;
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Folder in the initramfs whose squashfs files stage 0 stacks, in name order.
 const LAYERS: &str = "layers";
+
+/// Name of the list of the layers among them, in the form of `xxh64sum`. Stage 0 reads it.
+const SUMS: &str = "xxh64sums";
 
 /// zstd level of PID 1's archive: the highest whose window the kernel's decompressor takes for any size.
 /// Source: Linux lib/decompress_unzstd.c, ZSTD_WINDOWSIZE_MAX.
@@ -49,20 +55,79 @@ pub fn build(project: &Project, init: &Path, layers: &[Layer], epoch: u64) -> Re
     Ok(folder.join("initrd.img"))
 }
 
-/// Returns the initramfs `initrd` with one more layer: a third archive with the squashfs `layer`, which the kernel unpacks
-/// beside the others.
+/// Returns the initramfs `initrd` with one more layer: a further archive with the squashfs `layer`, which the kernel unpacks
+/// beside the others, and a line in the list if there is one.
 ///
 /// # Errors
-/// When the layer is too large for an archive.
-pub fn with_layer(mut initrd: Vec<u8>, name: &str, layer: &[u8], mtime: u32) -> Result<Vec<u8>> {
-    initrd.resize(initrd.len().next_multiple_of(ALIGNMENT), 0);
+/// When it is no initramfs of ours, or the layer is too large for an archive.
+pub fn with_layer(initrd: &[u8], name: &str, layer: &[u8], mtime: u32) -> Result<Vec<u8>> {
+    let mut out = match list_of(initrd)? {
+        None => initrd.to_vec(),
+        Some(List { archive, text }) => {
+            let head = Archive { out: initrd[..archive.start].to_vec(), inode: 0, mtime };
+            let list = head.list(&(text + &sum_line(name, layer))).context("writing the list of layers")?;
+            [&list, &initrd[archive.end..]].concat()
+        }
+    };
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
     let size = u32::try_from(layer.len()).context("the layer is too large for a cpio archive")?;
-    let mut archive = Archive { out: initrd, inode: 0, mtime };
+    let mut archive = Archive { out, inode: 0, mtime };
     let entry = archive.entry(&format!("{LAYERS}/{name}"), ModeFileType::Regular, 0o644);
     let mut writer = entry.write(&mut archive.out, size);
     writer.write_all(layer).context("writing the layer")?;
     writer.finish().context("writing the layer")?;
     newc::trailer(archive.out).context("writing the layer")
+}
+
+/// Returns how many of an initramfs' first bytes a boot loader has to read for stage 0 to find the rest on the medium; None if
+/// it has no list of layers. Unit: bytes.
+///
+/// # Errors
+/// When it is no initramfs of ours.
+pub fn stage0_bytes(initrd: &[u8]) -> Result<Option<usize>> {
+    Ok(list_of(initrd)?.map(|list| list.archive.end))
+}
+
+/// Returns how many bytes of an initramfs its first, compressed archive takes, which holds PID 1.
+///
+/// # Errors
+/// When it begins otherwise.
+pub fn first_archive_bytes(initrd: &[u8]) -> Result<usize> {
+    let size = zstd::zstd_safe::find_frame_compressed_size(initrd).ok().filter(|size| *size <= initrd.len());
+    size.context("reading the initramfs: its first archive is not compressed by zstd, or is cut off")
+}
+
+/// The list of layers in an initramfs.
+struct List {
+    archive: Range<usize>,
+    text: String,
+}
+
+/// Looks for the list of layers; an initramfs of an older ISO has none.
+fn list_of(initrd: &[u8]) -> Result<Option<List>> {
+    let reading = "reading the initramfs' list of layers";
+    let start = first_archive_bytes(initrd)?.next_multiple_of(ALIGNMENT);
+    let mut rest = initrd.get(start..).unwrap_or_default();
+    let mut text = None;
+    loop {
+        let mut reader = newc::Reader::new(rest).context(reading)?;
+        let (name, is_trailer) = (reader.entry().name().to_owned(), reader.entry().is_trailer());
+        if name == format!("{LAYERS}/{SUMS}") {
+            let mut content = String::new();
+            reader.read_to_string(&mut content).context(reading)?;
+            text = Some(content);
+        } else if name != LAYERS && !is_trailer {
+            return Ok(None);
+        }
+        rest = reader.finish().context(reading)?;
+        if is_trailer {
+            return Ok(text.map(|text| List { archive: start..initrd.len() - rest.len(), text }));
+        }
+    }
+}
+
+fn sum_line(name: &str, layer: &[u8]) -> String {
+    format!("{:016x}  {name}\n", xxh64(layer, 0))
 }
 
 fn write<W: Write>(mut out: W, init: &Path, layers: &[Layer], mtime: u32) -> Result<()> {
@@ -71,17 +136,20 @@ fn write<W: Write>(mut out: W, init: &Path, layers: &[Layer], mtime: u32) -> Res
     let console = first.entry("dev/console", ModeFileType::Char, 0o600);
     console.rdev_major(CONSOLE.0).rdev_minor(CONSOLE.1).write(&mut first.out, 0).finish()?;
     first.file("init", 0o755, init)?;
-    let inode = first.inode;
-    let mut first = zstd::bulk::compress(&newc::trailer(first.out)?, LEVEL).context("compressing PID 1")?;
-    first.resize(first.len().next_multiple_of(ALIGNMENT), 0);
-    out.write_all(&first)?;
-
-    let mut second = Archive { out, inode, mtime };
-    second.folder(LAYERS)?;
+    let mut head = zstd::bulk::compress(&newc::trailer(first.out)?, LEVEL).context("compressing PID 1")?;
+    head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
+    let mut list = String::new();
     for Layer { name, file } in layers {
-        second.file(&format!("{LAYERS}/{name}"), 0o644, file)?;
+        let content = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        list += &sum_line(name, &content);
     }
-    Ok(newc::trailer(second.out)?.flush()?)
+    out.write_all(&Archive { out: head, inode: 0, mtime }.list(&list)?)?;
+
+    let mut last = Archive { out, inode: 0, mtime };
+    for Layer { name, file } in layers {
+        last.file(&format!("{LAYERS}/{name}"), 0o644, file)?;
+    }
+    Ok(newc::trailer(last.out)?.flush()?)
 }
 
 /// A cpio archive under construction.
@@ -119,6 +187,21 @@ impl<W: Write> Archive<W> {
     }
 }
 
+impl Archive<Vec<u8>> {
+    /// Ends as the archive with the folder of layers and their list `text`.
+    fn list(mut self, text: &str) -> Result<Vec<u8>> {
+        self.folder(LAYERS)?;
+        let size = u32::try_from(text.len()).context("the list is too large for a cpio archive")?;
+        let entry = self.entry(&format!("{LAYERS}/{SUMS}"), ModeFileType::Regular, 0o644);
+        let mut writer = entry.write(&mut self.out, size);
+        writer.write_all(text.as_bytes())?;
+        writer.finish()?;
+        let mut out = newc::trailer(self.out)?;
+        out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+        Ok(out)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,32 +221,71 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_further_layer_is_an_archive_of_its_own() {
-        let initrd = with_layer(b"12345".to_vec(), "60-custom.squashfs", b"layer", 1).unwrap();
-        assert_eq!(initrd[..8], *b"12345\0\0\0");
-        let (found, rest) = entries(&initrd[8..]);
-        assert_eq!((found, rest), (vec![("layers/60-custom.squashfs".to_owned(), 5)], &[][..]));
-    }
-
-    #[test]
-    fn the_archives_hold_init_console_and_layers_and_nothing_else() {
+    /// Returns an initramfs with one layer.
+    fn initramfs() -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let init = folder.path().join("my-init");
         fs::write(&init, "program").unwrap();
         let layers = [Layer { name: "10-base.squashfs", file: init.clone() }];
         let mut bytes = Vec::new();
         write(&mut bytes, &init, &layers, 1).unwrap();
-        let size = zstd::zstd_safe::find_frame_compressed_size(&bytes).unwrap();
+        bytes
+    }
+
+    fn names(expected: &[(&str, u32)]) -> Vec<(String, u32)> {
+        expected.iter().map(|&(name, size)| (name.to_owned(), size)).collect()
+    }
+
+    /// Checksum of "program" and of "layer", by `xxh64sum`.
+    const LINES: [&str; 2] =
+        ["834f6f5067cc5247  10-base.squashfs\n", "5331df098242f6b6  60-custom.squashfs\n"];
+
+    #[test]
+    fn the_archives_hold_init_console_list_and_layers_and_nothing_else() {
+        let bytes = initramfs();
+        let size = first_archive_bytes(&bytes).unwrap();
         let first = zstd::decode_all(&bytes[..size]).unwrap();
-        let names = |expected: &[(&str, u32)]| -> Vec<_> {
-            expected.iter().map(|&(name, size)| (name.to_owned(), size)).collect()
-        };
         assert_eq!(entries(&first).0, names(&[("dev", 0), ("dev/console", 0), ("init", 7)]));
         let second = size.next_multiple_of(ALIGNMENT);
         assert_eq!(bytes[size..second], [0; ALIGNMENT][..second - size]);
-        let (layers, rest) = entries(&bytes[second..]);
-        assert_eq!(layers, names(&[("layers", 0), ("layers/10-base.squashfs", 7)]));
-        assert_eq!(rest, b"");
+        let (list, rest) = entries(&bytes[second..]);
+        assert_eq!(list, names(&[("layers", 0), ("layers/xxh64sums", 35)]));
+        let (layers, rest) = entries(rest);
+        assert_eq!((layers, rest), (names(&[("layers/10-base.squashfs", 7)]), &[][..]));
+    }
+
+    #[test]
+    fn stage_0_gets_all_before_the_layers() {
+        let bytes = initramfs();
+        let stage0 = stage0_bytes(&bytes).unwrap().unwrap();
+        assert_eq!(entries(&bytes[stage0..]).0, names(&[("layers/10-base.squashfs", 7)]));
+        assert_eq!(list_of(&bytes).unwrap().unwrap().text, LINES[0]);
+    }
+
+    #[test]
+    fn a_further_layer_is_an_archive_of_its_own_and_on_the_list() {
+        let before = initramfs();
+        let after = with_layer(&before, "60-custom.squashfs", b"layer", 1).unwrap();
+        assert_eq!(list_of(&after).unwrap().unwrap().text, LINES.concat());
+        let ends = [&before, &after].map(|bytes| stage0_bytes(bytes).unwrap().unwrap());
+        let (_, further) = entries(&after[ends[1]..]);
+        assert_eq!(after[ends[1]..after.len() - further.len()], before[ends[0]..]);
+        assert_eq!(entries(further), (names(&[("layers/60-custom.squashfs", 5)]), &[][..]));
+    }
+
+    #[test]
+    fn an_initramfs_without_a_list_gets_the_layer_alone() {
+        let mut older = initramfs()[..first_archive_bytes(&initramfs()).unwrap()].to_vec();
+        older.resize(older.len().next_multiple_of(ALIGNMENT), 0);
+        let head = older.len();
+        let layers = Archive { out: older, inode: 0, mtime: 1 };
+        let mut archive = layers;
+        archive.folder(LAYERS).unwrap();
+        let older = newc::trailer(archive.out).unwrap();
+        assert_eq!(stage0_bytes(&older).unwrap(), None);
+        let after = with_layer(&older, "60-custom.squashfs", b"layer", 1).unwrap();
+        assert_eq!(after[..older.len()], older);
+        let (_, further) = entries(&after[head..]);
+        assert_eq!(entries(further).0, names(&[("layers/60-custom.squashfs", 5)]));
     }
 }

@@ -14,10 +14,10 @@ use crate::kernel::Kernel;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
-use crate::{boot_config, run, step};
+use crate::{boot_config, initrd, rewrite, run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 6;
+const REVISION: u32 = 7;
 
 /// GRUB modules of the UEFI loader: what finding the ISO's file system and starting Linux takes.
 const GRUB_MODULES: [&str; 13] = [
@@ -86,6 +86,7 @@ impl Parts<'_> {
                 self.write_esp(part)?;
             }
             self.run_xorriso(part)?;
+            self.shorten_stage0(&part.join("boot2docker.iso"))?;
             drop(bar);
             step::remove(&files)
         })?;
@@ -111,6 +112,8 @@ impl Parts<'_> {
         fs::hard_link(boot.join("vmlinuz64"), boot.join("vmlinuz"))
             .context("linking the kernel's second name")?;
         copy(self.initrd, &boot.join("initrd.img"))?;
+        fs::hard_link(boot.join("initrd.img"), boot.join("stage0.img"))
+            .context("linking the initramfs's second name")?;
         copy(&self.tools.path("/usr/lib/ISOLINUX/isolinux.bin"), &boot.join("isolinux/isolinux.bin"))?;
         copy(
             &self.tools.path("/usr/lib/syslinux/modules/bios/ldlinux.c32"),
@@ -189,6 +192,16 @@ impl Parts<'_> {
         }
         command.arg("-o").arg(part.join("boot2docker.iso")).arg(part.join("files"));
         run::output(&mut command).context("writing the ISO").map(drop)
+    }
+
+    /// Has `/boot/stage0.img`, which lies where the initramfs does, end where stage 0 needs no more.
+    fn shorten_stage0(&self, iso: &Path) -> Result<()> {
+        let reading = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let length =
+            initrd::stage0_bytes(&reading(self.initrd)?)?.context("looking for the list of layers")?;
+        let mut bytes = reading(iso)?;
+        rewrite::set_length(&mut bytes, boot_config::STAGE0, length)?;
+        step::write_atomically(iso, &bytes)
     }
 }
 

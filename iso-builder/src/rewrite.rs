@@ -80,8 +80,9 @@ pub fn exchange(image: &[u8], contents: &BTreeMap<&str, Vec<u8>>) -> Result<Vec<
         .filter(|record| !record.is_directory && record.extent.start >= cut && record.extent.length > 0)
         .map(|record| record.extent)
         .collect();
-    behind.sort_by_key(|extent| extent.start);
-    behind.dedup();
+    // Of files that begin at one place, the longest has all their bytes.
+    behind.sort_by_key(|extent| (extent.start, u32::MAX - extent.length));
+    behind.dedup_by_key(|extent| extent.start);
     for extent in behind {
         let start = extent.start as usize * SECTOR;
         let content = match new_contents.get(&extent.start) {
@@ -92,16 +93,19 @@ pub fn exchange(image: &[u8], contents: &BTreeMap<&str, Vec<u8>>) -> Result<Vec<
         };
         let length = u32::try_from(content.len()).context("a file of 4 GiB does not fit into the image")?;
         let place = u32::try_from(out.len() / SECTOR).context("the image becomes too large")?;
-        moved.insert(extent.start, Extent { start: place, length });
+        moved.insert(extent.start, (extent, Extent { start: place, length }));
         out.extend_from_slice(content);
         out.resize(out.len().next_multiple_of(SECTOR), 0);
     }
     out.resize(whole_length(out.len(), hybrid::has_gpt(image)), 0);
 
     for record in records.iter().filter(|record| !record.is_directory && record.extent.length > 0) {
-        if let Some(extent) = moved.get(&record.extent.start) {
-            put_both(&mut out, record.offset + 2, extent.start);
-            put_both(&mut out, record.offset + 10, extent.length);
+        if let Some((old, new)) = moved.get(&record.extent.start) {
+            // One that ends before the other still does.
+            let is_whole = record.extent.length == old.length;
+            let length = if is_whole { new.length } else { record.extent.length.min(new.length) };
+            put_both(&mut out, record.offset + 2, new.start);
+            put_both(&mut out, record.offset + 10, length);
         }
     }
     let sectors = u32::try_from(out.len() / SECTOR).context("the image becomes too large")?;
@@ -112,6 +116,24 @@ pub fn exchange(image: &[u8], contents: &BTreeMap<&str, Vec<u8>>) -> Result<Vec<
     }
     hybrid::follow(image, &mut out)?;
     Ok(out)
+}
+
+/// Has a file, named by its whole path, end after `length` bytes: for one that lies where a longer one does. Nothing moves.
+///
+/// # Errors
+/// When the image has no such file, or only shorter ones where it lies.
+pub fn set_length(image: &mut [u8], path: &str, length: usize) -> Result<()> {
+    let records = records(image, &descriptors(image)?)?;
+    let named: Vec<_> = records.iter().filter(|record| record.path == path).collect();
+    let first = named.first().with_context(|| format!("finding {path}: the image has no such file"))?;
+    let there = records.iter().filter(|record| record.extent.start == first.extent.start);
+    let longest = there.map(|record| record.extent.length).max().unwrap_or_default();
+    let length = u32::try_from(length).ok().filter(|length| *length <= longest);
+    let length = length.with_context(|| format!("{path}: what lies there has {longest} bytes only"))?;
+    for record in named {
+        put_both(image, record.offset + 10, length);
+    }
+    Ok(())
 }
 
 /// Returns the length of an image whose last file ends at `end`. Units: bytes.

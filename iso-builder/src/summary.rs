@@ -17,7 +17,7 @@ use crate::lock::Lock;
 use crate::project::Project;
 use crate::sbom::spdx::Document;
 use crate::squashfs::{self, Entry, Layer};
-use crate::{compare, inspect, iptables, layers, step};
+use crate::{compare, initrd, inspect, iptables, layers, step};
 use needs::Needs;
 
 /// Path of the lock in the image.
@@ -87,7 +87,7 @@ fn parts(path: &Path, recipe: &Recipe) -> Result<Parts> {
     let kernel = iso.read("/boot/vmlinuz64")?.len() as u64;
     add(&mut parts, "kernel", None, kernel, kernel);
     let initrd = compare::initrd_of(path)?;
-    let stage0 = compare::first_archive_bytes(&initrd)? as u64;
+    let stage0 = initrd::first_archive_bytes(&initrd)? as u64;
     let unpacked = compare::archive_files(&initrd)?.get("init").map_or(0, Vec::len) as u64;
     add(&mut parts, "init in the initramfs", None, unpacked, stage0);
     let layers = squashfs::layers_of(path)?;

@@ -14,9 +14,21 @@ use crate::iso9660::Iso;
 /// # Errors
 /// When the ISO has none.
 pub fn direct(lab: &Lab, append: &str) -> Result<Boot> {
+    with_initrd(lab, "initrd.img", append)
+}
+
+/// The same with the part of the initrd alone that the ISO's boot loaders read.
+///
+/// # Errors
+/// When the ISO has none.
+pub fn stage0(lab: &Lab, append: &str) -> Result<Boot> {
+    with_initrd(lab, "stage0.img", append)
+}
+
+fn with_initrd(lab: &Lab, initrd: &str, append: &str) -> Result<Boot> {
     Ok(Boot::Kernel {
         kernel: take(lab, "vmlinuz64")?,
-        initrd: take(lab, "initrd.img")?,
+        initrd: take(lab, initrd)?,
         append: append.to_owned(),
     })
 }

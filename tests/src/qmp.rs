@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -58,6 +59,19 @@ impl Qmp {
     /// When QEMU does not answer.
     pub fn press_power_button(&mut self) -> Result<()> {
         self.execute("system_powerdown", json!({})).map(drop)
+    }
+
+    /// Adds a virtio disk with the image `path` to the running machine.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn plug_disk(&mut self, name: &str, path: &Path, is_read_only: bool) -> Result<()> {
+        let file = json!({
+            "driver": "file", "filename": path, "node-name": name, "read-only": is_read_only
+        });
+        self.execute("blockdev-add", file)?;
+        let device = json!({ "driver": "virtio-blk-pci", "drive": name, "id": format!("{name}-disk") });
+        self.execute("device_add", device).map(drop)
     }
 
     /// Plugs the cable of network card `number` in or pulls it.

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use gpt::GptConfig;
 use gpt::mbr::PartRecord;
+use iso_builder::compare::archive_files;
 use iso_builder::customize;
 use iso_builder::inspect::{self, InspectOptions};
 use iso_builder::project::Project;
@@ -14,6 +15,7 @@ use iso_builder::rewrite;
 use iso_builder::summary::{self, SummaryOptions};
 use tests::Lab;
 use tests::iso9660::{Entry, Iso, Platform, SECTOR_BYTES};
+use xxhash_rust::xxh64::xxh64;
 
 /// Largest size we allow ourselves. Unit: bytes.
 const LARGEST_ISO: u64 = 84 << 20;
@@ -73,6 +75,32 @@ fn nothing_large_is_stored_twice() -> Result<()> {
         assert_eq!(first.0, entry.extent, "{} and {} are copies", first.1, entry.path);
     }
     assert!(places.len() >= 2, "kernel and initrd");
+    Ok(())
+}
+
+/// What the boot loaders read is the initramfs up to its layers, and takes no room of its own.
+#[test]
+fn stage_0_is_the_head_of_the_initramfs() -> Result<()> {
+    let lab = Lab::new("stage0")?;
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet.toml");
+    let customized = lab.folder().join("out.iso");
+    customize::run(&lab.iso(), &config, &customized)?;
+    for path in [lab.iso(), customized] {
+        let iso = Iso::open(&path)?;
+        let entries = iso.entries()?;
+        let (stage0, whole) = (find(&entries, "/boot/stage0.img")?, find(&entries, "/boot/initrd.img")?);
+        assert_eq!(stage0.extent.start, whole.extent.start);
+        assert!(stage0.extent.length < 1 << 20, "{}", stage0.extent.length);
+        let files = archive_files(&iso.content(stage0.extent)?)?;
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["init", "layers/xxh64sums"]);
+        let sums = String::from_utf8(files["layers/xxh64sums"].clone())?;
+        let all = archive_files(&iso.content(whole.extent)?)?;
+        for (name, layer) in all.iter().filter(|(name, _)| name.ends_with(".squashfs")) {
+            let line = format!("{:016x}  {}\n", xxh64(layer, 0), name.trim_start_matches("layers/"));
+            assert!(sums.contains(&line), "{line:?} is not in {sums}");
+        }
+        assert_eq!(sums.lines().count(), all.len() - 2, "{sums}");
+    }
     Ok(())
 }
 
@@ -226,8 +254,9 @@ fn a_customized_iso_is_still_an_iso_of_ours() -> Result<()> {
     assert_eq!(new.label()?, old.label()?);
     assert_eq!(new.boot_images()?, old.boot_images()?);
     for entry in old.entries()?.iter().filter(|entry| !entry.is_directory) {
-        let is_changed = ["/boot/initrd.img", "/boot/isolinux/isolinux.cfg", "/boot/grub/grub.cfg"]
-            .contains(&entry.path.as_str());
+        let is_changed =
+            ["/boot/initrd.img", "/boot/stage0.img", "/boot/isolinux/isolinux.cfg", "/boot/grub/grub.cfg"]
+                .contains(&entry.path.as_str());
         let is_same = old.content(entry.extent)? == new.read(&entry.path)?;
         assert_eq!(is_same, !is_changed, "{}", entry.path);
     }

@@ -1,6 +1,7 @@
 //! Everything that changes or reads the machine: commands, files, mounts, devices, processes, power.
 //! Plans never import this module.
 
+pub mod blocks;
 pub mod btrfs;
 pub mod clock;
 pub mod cmd;

@@ -161,7 +161,7 @@ fn sizes(samples: &mut Samples, ours: &Ours, peer: &Peer) -> Result<()> {
         }
         Ok(bytes as f64 / f64::from(1 << 20))
     };
-    samples.add("read", OURS, mib(&[&ours.kernel, &ours.initrd])?);
+    samples.add("read", OURS, mib(&[&ours.kernel, &ours.stage0])?);
     samples.add("read", PEER, mib(&[&peer.kernel, &peer.initrd])?);
     samples.add("size", OURS, mib(&[&ours.iso])?);
     samples.add("size", PEER, peer.size_mib()?);

@@ -59,6 +59,8 @@ pub struct Ours {
     pub kernel: PathBuf,
     /// Its initramfs.
     pub initrd: PathBuf,
+    /// What of it the ISO's boot loaders read.
+    pub stage0: PathBuf,
     /// Its kernel command line.
     pub append: String,
 }
@@ -91,6 +93,7 @@ impl Ours {
             for (entry, name) in [
                 ("/boot/vmlinuz64", "kernel"),
                 ("/boot/initrd.img", "initrd"),
+                ("/boot/stage0.img", "stage0"),
                 ("/boot/isolinux/isolinux.cfg", "menu"),
             ] {
                 let found = iso.entries()?.into_iter().find(|known| known.path == entry);
@@ -101,7 +104,8 @@ impl Ours {
         })?;
         let menu = fs::read_to_string(folder.join("menu")).context("reading isolinux.cfg")?;
         let append = append(&menu).context("finding the kernel command line in isolinux.cfg")?;
-        Ok(Self { iso: path, sha256, kernel: folder.join("kernel"), initrd: folder.join("initrd"), append })
+        let [kernel, initrd, stage0] = ["kernel", "initrd", "stage0"].map(|name| folder.join(name));
+        Ok(Self { iso: path, sha256, kernel, initrd, stage0, append })
     }
 
     /// Returns our system with a data disk that has the probe on it.

@@ -1,16 +1,21 @@
 //! Every way to start the ISO ends in a container that prints its own output. Each way has another disk controller.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use iso_builder::qemu::{Boot, Bus};
+use iso_builder::rewrite;
 use iso_builder::sbom::spdx::Document;
 use iso_builder::write::{self, WriteOptions};
+use serde_json::json;
 use tests::container::{self, import_image};
+use tests::direct::stage0;
 use tests::disk::{Image, Layout};
+use tests::iso9660::Iso;
 use tests::vm::VmPlan;
-use tests::{Lab, Vm};
+use tests::{Deadline, Lab, Vm};
 
 /// Little memory: what a machine has to have at least. Unit: MiB.
 const LITTLE_MEMORY_MIB: u32 = 256;
@@ -22,6 +27,57 @@ fn bios_starts_the_cd() -> Result<()> {
     let lab = Lab::new("bios-cd")?;
     let disk = Image::data(&lab, "data", Layout::Partition)?;
     reaches_a_container(Vm::plan(&lab).disk(&disk, Bus::Ide), "/mnt/sda1")
+}
+
+/// Once the boot is over, all is in memory.
+#[test]
+fn the_cd_can_be_taken_out() -> Result<()> {
+    let lab = Lab::new("eject")?;
+    let mut vm = Vm::plan(&lab).start()?;
+    vm.await_docker()?;
+    // QEMU refuses when the guest has locked the tray.
+    vm.qmp().execute("eject", json!({ "device": "boot" }))?;
+    let ssh = vm.ssh()?;
+    ssh.run("sudo sh -c 'echo 3 > /proc/sys/vm/drop_caches'; ! sudo dd if=/dev/sr0 count=1 of=/dev/null")?;
+    import_image(&ssh)?;
+    assert_eq!(container::run(&ssh, "echo printed by the container")?, "printed by the container\n");
+    vm.press_power_button()
+}
+
+/// For media that only the firmware can read: nothing is looked for then.
+#[test]
+fn the_boot_loader_reads_all_if_it_is_asked_to() -> Result<()> {
+    let lab = Lab::new("all")?;
+    let path = "/boot/isolinux/isolinux.cfg";
+    let menu = String::from_utf8(Iso::open(&lab.iso())?.read(path)?)?;
+    let menu = menu.replace("default boot2docker", "default all");
+    let changed = rewrite::exchange(&fs::read(lab.iso())?, &BTreeMap::from([(path, menu.into_bytes())]))?;
+    let iso = lab.folder().join("all.iso");
+    fs::write(&iso, changed)?;
+    let mut vm = Vm::plan(&lab).boot(Boot::Cd(iso)).start()?;
+    let ssh = vm.ssh()?;
+    ssh.run("grep initrd=/boot/initrd.img /proc/cmdline && ! grep 'booted from' /boot.log")?;
+    vm.press_power_button()
+}
+
+/// Nothing but kernel and stage 0, as from a stick whose controller takes long. Programs are not copied to memory then, as
+/// that is asked for.
+#[test]
+fn the_medium_may_come_late() -> Result<()> {
+    let lab = Lab::new("late-medium")?;
+    let append = "loglevel=3 console=tty0 console=ttyS0 b2d.root=medium";
+    let mut vm = Vm::plan(&lab).boot(stage0(&lab, append)?).start()?;
+    let told = vm.console().expect_line("waiting for the CD, stick or disk", Deadline::boot())?;
+    assert!(told.ends_with("the kernel sees no disk at all"), "{told}");
+    vm.console().expect_line("type all", Deadline::reply())?;
+    let iso = lab.iso();
+    vm.qmp().plug_disk("late", &iso, true)?;
+    let ssh = vm.ssh()?;
+    ssh.run("grep 'booted from /dev/vda' /boot.log")?;
+    ssh.run("grep 'programs are read from /dev/vda, which has to stay in' /etc/motd")?;
+    assert_eq!(ssh.run("cat /sys/block/loop*/loop/backing_file | sort -u")?, "/dev/vda\n");
+    vm.await_docker()?;
+    vm.press_power_button()
 }
 
 /// The disk is one that `iso-builder write --data` made: what was booted is where the data is.

@@ -177,10 +177,7 @@ fn logs_are_put_aside(ssh: &Ssh) -> Result<()> {
 
 fn late_devices_are_used(vm: &mut Vm, lab: &Lab, ssh: &Ssh) -> Result<()> {
     let disk = Image::blank(lab, "late")?;
-    let file = json!({ "driver": "file", "filename": disk.path(), "node-name": "late" });
-    vm.qmp().execute("blockdev-add", file)?;
-    vm.qmp()
-        .execute("device_add", json!({ "driver": "virtio-blk-pci", "drive": "late", "id": "late-disk" }))?;
+    vm.qmp().plug_disk("late", disk.path(), false)?;
     vm.console().await_in_this_boot("boot2docker: disk vdb appeared", Deadline::reply())?;
     ssh.run("test -b /dev/vdb")?;
     let network = json!({ "type": "user", "id": "late", "net": "10.0.9.0/24", "restrict": true });

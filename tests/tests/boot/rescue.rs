@@ -1,15 +1,20 @@
 //! Whatever goes wrong in PID 1, there is a shell or at least a reason on the console, and never a kernel panic.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use b2d_sys::contract::{CLEAN_END, RESCUE};
 use iso_builder::qemu::Boot;
 use tests::direct::direct;
+use tests::iso9660::{Iso, SECTOR_BYTES};
 use tests::{Deadline, Lab, Vm};
 
 const CONSOLES: &str = "loglevel=3 console=tty0 console=ttyS0";
+
+/// So far before the end of the initramfs is its last layer. Unit: bytes.
+const DAMAGE_BYTES: u64 = 64 << 10;
 
 /// The rescue shell's prompt.
 const PROMPT: &str = "rescue# ";
@@ -45,6 +50,26 @@ fn a_damaged_initrd_is_told_and_panic_restarts_the_machine() -> Result<()> {
     assert!(reason.contains("stage 0"), "{reason}");
     console.expect_line("boot2docker: there is no shell here", Deadline::reply())?;
     console.expect_line(RESCUE, Deadline::boot()).context("awaiting the next boot")?;
+    Ok(())
+}
+
+/// Its list of layers is right, one of the layers is not.
+#[test]
+fn a_damaged_medium_is_told() -> Result<()> {
+    let lab = Lab::new("damaged-medium")?;
+    let medium = lab.folder().join("damaged.iso");
+    fs::copy(lab.iso(), &medium).context("copying the ISO")?;
+    let iso = Iso::open(&medium)?;
+    let initrd = iso.entries()?.into_iter().find(|entry| entry.path == "/boot/initrd.img");
+    let extent = initrd.context("finding the initrd")?.extent;
+    let last = u64::from(extent.start) * SECTOR_BYTES + u64::from(extent.length) - DAMAGE_BYTES;
+    File::options().write(true).open(&medium)?.write_all_at(b"damage", last)?;
+    let mut vm = Vm::plan(&lab).boot(Boot::Cd(medium)).start()?;
+    let console = vm.console();
+    let reason = console.expect_line(RESCUE, Deadline::boot())?;
+    let told = "stage 0: /dev/sr0: 50-boot2docker.squashfs is damaged, its checksum is not that of the ISO";
+    assert!(reason.contains(told), "{reason}");
+    console.expect_line("check memory and boot medium", Deadline::reply())?;
     Ok(())
 }
 
