@@ -16,6 +16,7 @@ mod pid1;
 mod plan;
 mod power;
 mod protocol;
+mod read_ahead;
 mod report;
 mod rescue;
 mod sequence;

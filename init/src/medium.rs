@@ -16,6 +16,7 @@ use b2d_sys::effects::{blocks, clock, loopdev};
 use cpio::newc;
 use xxhash_rust::xxh64::Xxh64;
 
+use crate::read_ahead;
 use crate::sums::{self, Sums};
 
 /// Where a medium is mounted while it is looked at.
@@ -32,8 +33,6 @@ const ALIGNMENT: u64 = 4;
 const SEARCHED_BYTES: u64 = 2 << 20;
 /// Folder of the layers in their archive.
 const FOLDER: &str = "layers/";
-/// Read at once.
-const CHUNK_BYTES: usize = 1 << 20;
 /// A drive does not tell when a CD is put in: looked for again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Controllers take up to this until they show their disks; then people are told that something is missing.
@@ -51,7 +50,6 @@ struct Place {
 pub struct Medium {
     /// The block device.
     pub device: PathBuf,
-    file: File,
     places: BTreeMap<String, Place>,
 }
 
@@ -113,19 +111,15 @@ impl Medium {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<()> {
         let place = self.place(name)?;
-        let reading = || format!("reading {name} from {}", self.device.display());
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(place.offset)).with_context(reading)?;
-        let (mut hash, mut chunk, mut done) = (Xxh64::new(0), vec![0; CHUNK_BYTES], 0);
-        while done < place.size {
-            let length = usize::try_from(place.size - done).map_or(CHUNK_BYTES, |rest| rest.min(CHUNK_BYTES));
-            let chunk = &mut chunk[..length];
-            file.read_exact(chunk).with_context(reading)?;
-            hash.update(chunk);
-            out.write_all(chunk).with_context(|| format!("copying {name}"))?;
-            done += length as u64;
+        let (mut hash, mut done) = (Xxh64::new(0), 0);
+        let copied = read_ahead::read(&self.device, place.offset, place.size, |part| {
+            hash.update(part);
+            out.write_all(part).context("copying")?;
+            done += part.len() as u64;
             progress(done, place.size);
-        }
+            Ok(())
+        });
+        copied.with_context(|| format!("reading {name} from {}", self.device.display()))?;
         ensure!(
             hash.digest() == sum,
             "{}: {name} is damaged, its checksum is not that of the ISO; write the ISO to it again",
@@ -189,7 +183,7 @@ fn open(device: &Path, sums: &Sums) -> Result<Option<Medium>> {
     mount(&device.to_string_lossy(), Path::new(MOUNT), "iso9660", flags, "")?;
     let places = places_on_device(&Path::new(MOUNT).join(INITRAMFS), sums);
     unmount(Path::new(MOUNT), UnmountFlags::empty())?;
-    Ok(places.with_context(reading)?.map(|places| Medium { device: device.to_owned(), file, places }))
+    Ok(places.with_context(reading)?.map(|places| Medium { device: device.to_owned(), places }))
 }
 
 fn is_cd_image(mut file: &File) -> io::Result<bool> {
@@ -322,7 +316,7 @@ mod tests {
         fs::write(&device, initramfs()).unwrap();
         let mut file = File::open(&device).unwrap();
         let places = places(&mut file).unwrap();
-        Medium { device, file, places }
+        Medium { device, places }
     }
 
     #[test]
@@ -351,7 +345,7 @@ mod tests {
         File::options().write(true).open(&medium.device).unwrap().set_len(200).unwrap();
         assert_eq!(
             error("60-custom.squashfs"),
-            "reading 60-custom.squashfs from sr0: failed to fill whole buffer"
+            "reading 60-custom.squashfs from sr0: the device ends before"
         );
     }
 

@@ -1,9 +1,12 @@
-//! Where a file lies on its device.
+//! Blocks of devices: where a file lies, and reading past the page cache.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
+use anyhow::{Context, Result};
 use linux_raw_sys::ioctl::{FIBMAP, FIGETBSZ};
 
 /// Returns where the first byte of a file lies on the device of its file system. Unit: bytes.
@@ -19,6 +22,21 @@ pub fn first_byte(file: &File) -> io::Result<u64> {
         return Err(io::Error::other("the file has no block"));
     }
     Ok(u64::from(block) * u64::from(number(file, FIGETBSZ, 0)?))
+}
+
+/// Opens a device for reading past the page cache; what the kernel only reads through it is opened like any file.
+///
+/// Places read from, lengths and memory are to be multiples of the device's blocks then.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open_for_reading_once(device: &Path) -> Result<File> {
+    let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(device);
+    let opened = match direct {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => File::open(device),
+        opened => opened,
+    };
+    opened.with_context(|| format!("opening {}", device.display()))
 }
 
 #[expect(unsafe_code, reason = "rustix has no calls for blocks of files")]
