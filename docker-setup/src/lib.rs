@@ -1,5 +1,6 @@
 //! Makes all that dockerd needs before it starts: settings from the profile, certificates, arguments, environment.
 
+mod apparmor;
 mod apply;
 mod args;
 mod bundle;
@@ -34,6 +35,7 @@ usage: docker-setup [--dry-run]
        docker-setup profile
        docker-setup addresses-changed
        docker-setup renew
+       docker-setup keep-apparmor
 
 Evaluates /var/lib/boot2docker/profile, makes or renews the TLS certificates in
 /var/lib/boot2docker/tls, adds /var/lib/boot2docker/certs to the system's list
@@ -49,6 +51,8 @@ Safe to run at any time; dockerd sees changes when it is started again.
   renew               return at once; in the background, make certificates anew
                       that end within 30 days, and restart docker if its own is
                       one; tell which certificates of others end
+  keep-apparmor       keep AppArmor's profile for containers, which dockerd has
+                      compiled, on the data disk for the next boot
   --help              print this text
 ";
 
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         ["profile"] => lock().and_then(|_lock| settle_profile()),
         ["addresses-changed"] => renew::in_background(renew::ADDRESSES_NOW),
         ["renew"] => renew::in_background(renew::RENEW_NOW),
+        ["keep-apparmor"] => lock().and_then(|_lock| apparmor::keep(Path::new("/"))),
         [renew::ADDRESSES_NOW] => lock().and_then(renew::follow_addresses),
         [renew::RENEW_NOW] => lock().and_then(renew::renew),
         [other, ..] => Err(anyhow!("unknown argument {other:?}; see docker-setup --help")),
@@ -82,6 +87,9 @@ fn set_up() -> Result<()> {
         if plan.makes_server_certificate() {
             is_complete &= apply::apply(&plan)?;
         }
+    }
+    if let Err(error) = apparmor::load(Path::new("/")) {
+        log::warn!("{error:#}");
     }
     containerd::follow(&facts.profile.data_root)?;
     if !is_complete {

@@ -95,6 +95,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("time", &["docker-settles"], time(facts)),
         stage("cron", &["docker-settles"], optional(facts, "/usr/sbin/crond", "crond")),
         stage("slow-keys", &["docker-settles"], slow_keys(state)),
+        stage("apparmor", &["docker-settles"], keep_apparmor(state)),
         stage("late-mounts", &["docker-settles"], kernel::late_mounts(facts)),
     ];
     Plan { stages: without_empty(stages), services: services::table(facts, state) }
@@ -111,6 +112,12 @@ fn stage(name: &'static str, after: &[&'static str], actions: Vec<Action>) -> St
         Step { action, policy }
     });
     Stage { name, after: after.to_vec(), steps: steps.collect() }
+}
+
+/// Keeps what dockerd compiled where the next boot finds it.
+fn keep_apparmor(state: &StateFacts) -> Vec<Action> {
+    let keep = helper(&["/usr/sbin/docker-setup", "keep-apparmor"], PROFILE_LIMIT);
+    Vec::from_iter(state.is_on_disk.then_some(keep))
 }
 
 /// Drops stages without steps; who waited for one waits for what it waited for.

@@ -38,6 +38,11 @@ fn containers_and_images_survive_a_reboot() -> Result<()> {
     docker.await_log("web", "listening", 2)?;
     let again = docker::page(vm.port(WEB_PORT)?).context("fetching the page after the reboot")?;
     assert_eq!(again, page, "the container kept its layer");
+    // AppArmor's profile is the one that the first boot compiled.
+    let ssh = vm.ssh()?;
+    ssh.run("grep 'AppArmor has docker-default as an earlier boot compiled it' /boot.log")?;
+    let confinement = "sudo cat /proc/$(docker inspect -f '{{.State.Pid}}' web)/attr/current";
+    assert_eq!(ssh.run(confinement)?, "docker-default (enforce)\n");
 
     vm.press_power_button()?;
     assert_eq!(disk.label()?, DATA_LABEL);
