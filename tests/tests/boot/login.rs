@@ -21,7 +21,7 @@ const OLD_CONFIG: &str =
 const PROFILE: &str = "export HTTP_PROXY=http://proxy.example.org:3128\nexport B2D_TEST='two words'\n";
 
 /// Command and what it must write, as user `docker` over SSH without a login shell.
-const ANSWERS: [(&str, &str); 28] = [
+const ANSWERS: [(&str, &str); 29] = [
     ("id", "uid=1000(docker) gid=50(staff) groups=50(staff),101(docker)\n"),
     (
         "echo $HOME; stat -c '%a %U %G' ~ ~/.ssh ~/.ssh/authorized_keys",
@@ -103,6 +103,11 @@ const ANSWERS: [(&str, &str); 28] = [
         "curl -s --unix-socket /var/run/docker.sock http://docker/_ping; echo; echo packed | xz | xz -d; \
          sudo sfdisk --quiet --list /dev/vda | head -n 1 | cut -d' ' -f1; ls /usr/share/bash-completion/completions/docker",
         "OK\npacked\nDevice\n/usr/share/bash-completion/completions/docker\n",
+    ),
+    (
+        "bash -ic '_load_completion; _comp_load docker; COMP_WORDS=(docker vers); COMP_CWORD=1; COMP_POINT=11; \
+         COMP_LINE=\"docker vers\"; __start_docker; echo $COMPREPLY' 2>/dev/null",
+        "version\n",
     ),
     (
         "sudo /usr/local/etc/init.d/nfs-client start; for kind in nfs nfs4 9p; do grep -w $kind /proc/filesystems; done; \

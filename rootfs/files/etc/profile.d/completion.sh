@@ -1,4 +1,11 @@
-# Completion of the docker command, in an interactive bash.
+# Completion of the docker command, in an interactive bash. Its library is read at the first Tab that needs it: to read it at
+# every login would take longer than all else that a login does.
 if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ] && [ -r /usr/share/bash-completion/bash_completion ]; then
-	. /usr/share/bash-completion/bash_completion
+	_load_completion() {
+		complete -r -D
+		. /usr/share/bash-completion/bash_completion
+		# To bash: look again for what completes this command.
+		return 124
+	}
+	complete -D -F _load_completion
 fi
