@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const VALUES: [&str; 2] = ["ram", "medium"];
 /// Less memory than this is little: Docker runs, but loads again and again what was just let go. Unit: KiB of
 /// `MemTotal`.
 const LITTLE_KIB: u64 = 320 << 10;
-/// With `panic=` the boot medium is waited for no longer than this.
+/// With `panic=` or `b2d.rescue` the boot medium is waited for no longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Reading that takes longer is told, and again after each such time.
 const SLOW: Duration = Duration::from_secs(5);
@@ -75,21 +76,36 @@ impl Layers {
             say(&format!("b2d.root={other}: allowed are {}; programs stay in memory", VALUES.join(", ")));
         }
         let is_wanted = is_wanted(option, facts::memory_kib(Path::new("/")));
-        if let Some((name, _)) = self.missing().next() {
-            let has_some = self.sums.iter().any(|(name, _)| self.in_memory.contains(name));
-            ensure!(!has_some, "the initramfs is cut off: {name} is missing in it");
-            // Whoever set that wants a machine that does not hang.
-            let patience = line.get("panic").map(|_| PATIENCE);
-            let medium = Medium::wait_for(&self.sums, patience, say_that_it_is_missing)?;
-            log::info!("booted from {}", medium.device.display());
-            if is_wanted {
-                self.check(&medium)?;
-                return Ok(Some(medium));
-            }
-            self.fetch(&medium)?;
-            return Ok(None);
+        let Some((name, _)) = self.missing().next() else {
+            return Ok(if is_wanted { self.medium_if_it_can_be(option.is_some()) } else { None });
+        };
+        let has_some = self.sums.iter().any(|(name, _)| self.in_memory.contains(name));
+        ensure!(!has_some, "the initramfs is cut off: {name} is missing in it");
+        // Whoever set one of these wants a machine that does not wait for ever.
+        let patience = (line.get("panic").is_some() || line.has("b2d.rescue")).then_some(PATIENCE);
+        let medium = self.undamaged_medium(is_wanted, patience)?;
+        log::info!("booted from {}", medium.device.display());
+        Ok(is_wanted.then_some(medium))
+    }
+
+    /// Waits for the medium and has its layers checked, and copied into memory unless they `stay` there. One that is damaged is
+    /// told, and another waited for.
+    fn undamaged_medium(&self, stay: bool, patience: Option<Duration>) -> Result<Medium> {
+        let (mut refused, mut damage) = (Vec::new(), None);
+        loop {
+            let found = Medium::wait_for(&self.sums, &refused, patience, say_that_it_is_missing);
+            let medium = match (found, damage.take()) {
+                (Ok(medium), _) => medium,
+                (Err(_), Some(damage)) => return Err(damage),
+                (Err(error), None) => return Err(error),
+            };
+            let Err(error) = (if stay { self.check(&medium) } else { self.fetch(&medium) }) else {
+                return Ok(medium);
+            };
+            say(&format!("{error:#}"));
+            damage = Some(error);
+            refused.push(medium.device);
         }
-        Ok(if is_wanted { self.medium_if_it_can_be(option.is_some()) } else { None })
     }
 
     /// Mounts every layer below a folder of its own in `target`, and returns where, the lowest first. A layer on the
@@ -126,29 +142,26 @@ impl Layers {
 
     /// Copies the missing layers into memory.
     fn fetch(&self, medium: &Medium) -> Result<()> {
-        let mut told = clock::since_kernel_start();
+        let mut progress = Progress::new(medium);
         for (name, sum) in self.missing() {
             let path = self.folder.join(name);
             let mut file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-            medium.copy(name, sum, &mut file, |done, size| {
-                if clock::since_kernel_start() >= told + SLOW {
-                    told = clock::since_kernel_start();
-                    let device = medium.device.display();
-                    say(&format!("reading {name} from {device}: {} of {} MiB", done >> 20, size >> 20));
-                }
-            })?;
+            medium.copy(name, sum, &mut file, |done, size| progress.tell(name, done, size))?;
         }
         Ok(())
     }
 
     /// Checks all layers on the medium.
     fn check(&self, medium: &Medium) -> Result<()> {
-        self.sums.iter().try_for_each(|(name, sum)| medium.copy(name, sum, &mut std::io::sink(), |_, _| {}))
+        let mut progress = Progress::new(medium);
+        self.sums.iter().try_for_each(|(name, sum)| {
+            medium.copy(name, sum, &mut io::sink(), |done, size| progress.tell(name, done, size))
+        })
     }
 
     /// Returns the medium if it is here and not damaged; people are told if not and they `asked`.
     fn medium_if_it_can_be(&self, asked: bool) -> Option<Medium> {
-        let Some(medium) = Medium::find(&self.sums) else {
+        let Some(medium) = Medium::find(&self.sums, &[]) else {
             let line =
                 "the ISO that was booted is on no disk that is here by now: its programs stay in memory";
             if asked {
@@ -164,6 +177,26 @@ impl Layers {
                 say(&format!("{error:#}; programs stay in memory"));
                 None
             }
+        }
+    }
+}
+
+/// Tells people how far a slow medium is read.
+struct Progress<'a> {
+    medium: &'a Medium,
+    told: Duration,
+}
+
+impl<'a> Progress<'a> {
+    fn new(medium: &'a Medium) -> Self {
+        Self { medium, told: clock::since_kernel_start() }
+    }
+
+    fn tell(&mut self, name: &str, done: u64, size: u64) {
+        if clock::since_kernel_start() >= self.told + SLOW {
+            self.told = clock::since_kernel_start();
+            let device = self.medium.device.display();
+            say(&format!("reading {name} from {device}: {} of {} MiB", done >> 20, size >> 20));
         }
     }
 }

@@ -54,20 +54,22 @@ pub struct Medium {
 }
 
 impl Medium {
-    /// Looks for the medium with the layers of `sums` among the block devices that are here by now.
-    pub fn find(sums: &Sums) -> Option<Self> {
-        devices().into_iter().find_map(|device| {
+    /// Looks for the medium with the layers of `sums` among the block devices that are here by now, but for `refused` ones.
+    pub fn find(sums: &Sums, refused: &[PathBuf]) -> Option<Self> {
+        devices().into_iter().filter(|device| !refused.contains(device)).find_map(|device| {
             let opened = open(&device, sums);
             opened.inspect_err(|error| log::debug!("{error:#}")).ok().flatten()
         })
     }
 
-    /// Waits until the medium with the layers of `sums` is here; `tell` gets to know if that takes long.
+    /// Waits until the medium with the layers of `sums` is here; `tell` gets to know if that takes long. Those in `refused` are
+    /// not looked at.
     ///
     /// # Errors
     /// When it is not here after `patience` (None: for ever), or the kernel does not tell of devices.
     pub fn wait_for(
         sums: &Sums,
+        refused: &[PathBuf],
         patience: Option<Duration>,
         mut tell: impl FnMut(&[PathBuf]),
     ) -> Result<Self> {
@@ -75,9 +77,10 @@ impl Medium {
         let began = clock::since_kernel_start();
         let mut told_after = Some(USUAL);
         loop {
-            if let Some(medium) = Self::find(sums) {
+            if let Some(medium) = Self::find(sums, refused) {
                 return Ok(medium);
             }
+            leave_trays_open();
             let waited = clock::since_kernel_start().saturating_sub(began);
             if told_after.take_if(|usual| waited >= *usual).is_some() {
                 tell(&devices());
@@ -136,6 +139,13 @@ impl Medium {
     }
 }
 
+/// Else each look into an open drive would draw its tray in, before somebody can put the CD there.
+fn leave_trays_open() {
+    if let Err(error) = fs::write("/proc/sys/dev/cdrom/autoclose", "0\n") {
+        log::debug!("telling CD drives to leave their trays open: {error}");
+    }
+}
+
 /// Waits until the kernel tells of a block device, or for [`AGAIN`].
 fn wait_for_disk(events: &UeventSocket) -> io::Result<()> {
     let end = clock::since_kernel_start() + AGAIN;
@@ -160,14 +170,15 @@ fn devices() -> Vec<PathBuf> {
     })
 }
 
-/// Returns the block devices that may be a medium: no floppy, whose drive takes long to say that it is empty.
+/// Returns the block devices that may be a medium, CD drives first, for most machines are booted from there. No floppy, whose
+/// drive takes long to say that it is empty.
 fn devices_of(class: &Path) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(class).with_context(|| format!("listing {}", class.display()))? {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
     names.retain(|name| !["loop", "ram", "zram", "fd", "nbd"].iter().any(|kind| name.starts_with(kind)));
-    names.sort();
+    names.sort_by_key(|name| (!name.starts_with("sr"), name.clone()));
     Ok(names.into_iter().map(|name| Path::new("/dev").join(name)).collect())
 }
 
@@ -347,6 +358,16 @@ mod tests {
             error("60-custom.squashfs"),
             "reading 60-custom.squashfs from sr0: the device ends before"
         );
+    }
+
+    #[test]
+    fn cd_drives_come_first_and_what_is_no_medium_not_at_all() {
+        let class = tempfile::tempdir().unwrap();
+        for name in ["sda", "fd0", "loop0", "sr1", "vda", "sr0", "zram0", "nvme0n1", "nbd0", "ram0"] {
+            fs::write(class.path().join(name), "").unwrap();
+        }
+        let expected = ["/dev/sr0", "/dev/sr1", "/dev/nvme0n1", "/dev/sda", "/dev/vda"];
+        assert_eq!(devices_of(class.path()).unwrap(), expected.map(PathBuf::from));
     }
 
     #[test]

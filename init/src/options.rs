@@ -29,7 +29,7 @@ pub const OPTIONS: [Row; 9] = [
     ),
     ("b2d.noautologin", "", "Consoles ask for name and password instead of logging user `docker` in."),
     ("b2d.nodhcp", "", "No DHCP on any card; `bootsync.sh` may give addresses."),
-    ("b2d.rescue", "", "A root shell on every console before any disk is touched."),
+    ("b2d.rescue", "", "A root shell on every console before the data disk is touched."),
     (
         "b2d.root",
         "`ram` or `medium`",

@@ -48,7 +48,7 @@ pub fn read(device: &Path, offset: u64, size: u64, mut each: impl FnMut(&[u8]) -
     let end = offset + size;
     // What is moved here is dropped before the thread is awaited, so neither waits for the other.
     thread::scope(move |scope| {
-        scope.spawn(move || {
+        let reader = move || {
             let mut at = begin;
             // The other end is gone when there was an error there.
             while at < end
@@ -63,7 +63,8 @@ pub fn read(device: &Path, offset: u64, size: u64, mut each: impl FnMut(&[u8]) -
                 }
                 at += length as u64;
             }
-        });
+        };
+        thread::Builder::new().spawn_scoped(scope, reader).context("starting to read ahead")?;
         let mut at = begin;
         while at < end {
             let mut chunk = full.recv().context("awaiting what is read")?.context("reading")?;

@@ -31,7 +31,7 @@ pub fn isolinux(append: &str) -> String {
         entry("boot2docker", STAGE0, ""),
         entry("all", INITRD, ""),
         entry("debug", STAGE0, " loglevel=7 b2d.debug"),
-        entry("rescue", STAGE0, " b2d.rescue"),
+        entry("rescue", INITRD, " b2d.rescue"),
     ];
     format!("default boot2docker\nprompt 0\ntimeout 0\n\n{}", entries.join("\n"))
 }
@@ -46,7 +46,7 @@ pub fn grub(append: &str) -> String {
         entry("boot2docker", STAGE0, ""),
         entry("boot2docker, all read by the boot loader", INITRD, ""),
         entry("boot2docker, showing all messages", STAGE0, " loglevel=7 b2d.debug"),
-        entry("boot2docker, rescue shell", STAGE0, " b2d.rescue"),
+        entry("boot2docker, rescue shell", INITRD, " b2d.rescue"),
     ];
     format!(
         "# Hold Esc while the machine starts to see this menu.\nset timeout=0\nset timeout_style=hidden\n\n{}",

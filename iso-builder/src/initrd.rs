@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Read as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cpio::newc::{self, ModeFileType};
 use xxhash_rust::xxh64::xxh64;
 
@@ -28,6 +28,9 @@ const SUMS: &str = "xxh64sums";
 /// zstd level of PID 1's archive: the highest whose window the kernel's decompressor takes for any size.
 /// Source: Linux lib/decompress_unzstd.c, ZSTD_WINDOWSIZE_MAX.
 const LEVEL: i32 = 19;
+
+/// Stage 0 looks for the list of layers on the medium behind PID 1's archive, no further than this. Unit: bytes.
+const HEAD_BYTES: usize = 2 << 20;
 
 /// An archive that is not compressed begins at a multiple of this. Unit: bytes.
 /// Source: Linux init/initramfs.c, unpack_to_rootfs().
@@ -138,6 +141,7 @@ fn write<W: Write>(mut out: W, init: &Path, layers: &[Layer], mtime: u32) -> Res
     first.file("init", 0o755, init)?;
     let mut head = zstd::bulk::compress(&newc::trailer(first.out)?, LEVEL).context("compressing PID 1")?;
     head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
+    ensure!(head.len() < HEAD_BYTES, "PID 1 takes {} bytes, more than stage 0 looks through", head.len());
     let mut list = String::new();
     for Layer { name, file } in layers {
         let content = fs::read(file).with_context(|| format!("reading {}", file.display()))?;

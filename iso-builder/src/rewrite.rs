@@ -68,6 +68,11 @@ pub fn exchange(image: &[u8], contents: &BTreeMap<&str, Vec<u8>>) -> Result<Vec<
     for (path, content) in contents {
         let named: Vec<_> = records.iter().filter(|record| record.path == *path).collect();
         let first = named.first().with_context(|| format!("finding {path}: the image has no such file"))?;
+        let there = records.iter().filter(|record| record.extent.start == first.extent.start);
+        ensure!(
+            there.clone().all(|record| record.extent.length <= first.extent.length),
+            "exchanging {path}: it is the head of another file"
+        );
         new_contents.insert(first.extent.start, content);
     }
     let Some(cut) = new_contents.keys().next().copied() else { return Ok(image.to_vec()) };
