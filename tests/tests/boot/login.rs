@@ -105,9 +105,9 @@ const ANSWERS: [(&str, &str); 29] = [
         "OK\npacked\nDevice\n/usr/share/bash-completion/completions/docker\n",
     ),
     (
-        "bash -ic '_load_completion; _comp_load docker; COMP_WORDS=(docker vers); COMP_CWORD=1; COMP_POINT=11; \
-         COMP_LINE=\"docker vers\"; __start_docker; echo $COMPREPLY' 2>/dev/null",
-        "version\n",
+        "bash -ic '_load_completion docker vers docker; echo $?; COMP_WORDS=(docker vers); COMP_CWORD=1; \
+         COMP_POINT=11; COMP_LINE=\"docker vers\"; _docker; echo $COMPREPLY' 2>/dev/null",
+        "124\nversion\n",
     ),
     (
         "sudo /usr/local/etc/init.d/nfs-client start; for kind in nfs nfs4 9p; do grep -w $kind /proc/filesystems; done; \

@@ -4,8 +4,7 @@ if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ] && [ -r /usr/share/bash-complet
 	_load_completion() {
 		complete -r -D
 		. /usr/share/bash-completion/bash_completion
-		# To bash: look again for what completes this command.
-		return 124
+		_comp_complete_load "$@"
 	}
 	complete -D -F _load_completion
 fi
