@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use crate::boot_config::{INITRD, STAGE0};
 use crate::config::Custom;
 use crate::custom::{self, Image};
-use crate::iso9660::Iso;
 use crate::squashfs;
 use crate::{boot_config, digest, initrd, inspect, iso, rewrite, sbom, step};
 
@@ -32,13 +31,7 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
         let files = tree.iter().count();
         told += &format!("layer {}: {files} files and folders, {} bytes\n", baked.name, baked.squashfs.len());
         let initrd = initrd::with_layer(&opened.read(INITRD)?, &baked.name, &baked.squashfs, image.time())?;
-        let head = initrd::stage0_bytes(&initrd)?;
-        if is_head(&opened)? {
-            stage0_bytes = head;
-        } else if let Some(length) = head {
-            // Another program than ours has mastered it since.
-            contents.insert(STAGE0, initrd[..length].to_vec());
-        }
+        stage0_bytes = initrd::stage0_bytes(&initrd)?;
         contents.insert(INITRD, initrd);
         bill = baked.bill;
     }
@@ -66,11 +59,4 @@ pub fn run(input: &Path, config: &Path, out: &Path) -> Result<String> {
             out.display(),
             bytes.len() as f64 / f64::from(1 << 20)
         ))
-}
-
-/// Tells whether stage 0 lies where the initramfs begins, as on an ISO that is as it was built.
-fn is_head(iso: &Iso) -> Result<bool> {
-    let entries = iso.entries()?;
-    let start = |path| entries.iter().find(|entry| entry.path == path).map(|entry| entry.extent.start);
-    Ok(start(STAGE0).is_none() || start(STAGE0) == start(INITRD))
 }

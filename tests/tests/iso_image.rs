@@ -238,6 +238,10 @@ fn an_iso_is_rewritten_as_it_was_made() -> Result<()> {
     let bytes = fs::read(&iso)?;
     let again = rewrite::exchange(&bytes, &BTreeMap::from([("/boot/initrd.img", initrd)]))?;
     assert!(again == bytes, "{} and {} bytes", bytes.len(), again.len());
+    // To exchange a head alone would cut off what it is the head of.
+    let head = BTreeMap::from([("/boot/stage0.img", Vec::new())]);
+    let error = rewrite::exchange(&bytes, &head).unwrap_err().to_string();
+    assert_eq!(error, "exchanging /boot/stage0.img: it is the head of another file");
     Ok(())
 }
 
