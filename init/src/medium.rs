@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use b2d_sys::effects::mapping::Mapping;
 use b2d_sys::effects::mount::{MountFlags, UnmountFlags, mount, unmount};
 use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::uevents::UeventSocket;
@@ -102,27 +103,33 @@ impl Medium {
         loopdev::attach_part_read_only(Path::new("/dev"), &self.device, place.offset, place.size)
     }
 
-    /// Copies a layer to `out`; `progress` gets the bytes that are copied and those of the whole, again and again.
+    /// Reads a layer, into the new file `copy` if there is to be one; `progress` gets the bytes that are read and those of the
+    /// whole, again and again.
     ///
     /// # Errors
-    /// When the medium lacks it or cannot be read, when it has not the checksum `sum`, or when `out` takes no more.
-    pub fn copy(
+    /// When the medium lacks it or cannot be read, when it has not the checksum `sum`, or when there is no room for the copy.
+    pub fn read(
         &self,
         name: &str,
         sum: u64,
-        out: &mut impl Write,
+        copy: Option<&Path>,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<()> {
-        let place = self.place(name)?;
+        let Place { offset, size } = self.place(name)?;
         let (mut hash, mut done) = (Xxh64::new(0), 0);
-        let copied = read_ahead::read(&self.device, place.offset, place.size, |part| {
+        let each = |part: &[u8]| {
             hash.update(part);
-            out.write_all(part).context("copying")?;
             done += part.len() as u64;
-            progress(done, place.size);
+            progress(done, size);
             Ok(())
-        });
-        copied.with_context(|| format!("reading {name} from {}", self.device.display()))?;
+        };
+        let read = match copy {
+            Some(path) => {
+                read_ahead::into(&mut Mapping::create(path, size)?, &self.device, offset, size, each)
+            }
+            None => read_ahead::through(&self.device, offset, size, each),
+        };
+        read.with_context(|| format!("reading {name} from {}", self.device.display()))?;
         ensure!(
             hash.digest() == sum,
             "{}: {name} is damaged, its checksum is not that of the ISO; write the ISO to it again",
@@ -333,11 +340,14 @@ mod tests {
     #[test]
     fn a_layer_is_copied_and_its_progress_told() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut copy, mut told) = (Vec::new(), Vec::new());
+        let (medium, copy) = (medium(folder.path()), folder.path().join("copy"));
         let sum = xxhash_rust::xxh64::xxh64(b"custom", 0);
-        let progress = |done, size| told.push((done, size));
-        medium(folder.path()).copy("60-custom.squashfs", sum, &mut copy, progress).unwrap();
-        assert_eq!((copy.as_slice(), told.as_slice()), (&b"custom"[..], &[(6, 6)][..]));
+        for target in [None, Some(copy.as_path())] {
+            let mut told = Vec::new();
+            medium.read("60-custom.squashfs", sum, target, |done, size| told.push((done, size))).unwrap();
+            assert_eq!(told, [(6, 6)]);
+        }
+        assert_eq!(fs::read(copy).unwrap(), b"custom");
     }
 
     #[test]
@@ -345,7 +355,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let medium = medium(folder.path());
         let error = |name: &str| {
-            let error = medium.copy(name, 1, &mut io::sink(), |_, _| {}).unwrap_err();
+            let error = medium.read(name, 1, None, |_, _| {}).unwrap_err();
             format!("{error:#}").replace(&format!("{}/", folder.path().display()), "")
         };
         assert_eq!(

@@ -2,8 +2,9 @@
 //! checksums. With these two, which a boot loader can read as a file of its own, stage 0 finds the rest on the medium. Those
 //! with the layers follow, not compressed, for the layers are.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Write};
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::project::Project;
 use crate::step;
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 /// Folder in the initramfs whose squashfs files stage 0 stacks, in name order.
 const LAYERS: &str = "layers";
@@ -36,6 +37,12 @@ const HEAD_BYTES: usize = 2 << 20;
 /// Source: Linux init/initramfs.c, unpack_to_rootfs().
 const ALIGNMENT: usize = 4;
 
+/// A layer's content begins at a multiple of this, so that stage 0 can have the device write it straight into memory. Unit: bytes.
+const PAGE: usize = 4096;
+
+/// A cpio entry's head without its name. Unit: bytes. Source: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
+const ENTRY_HEAD: usize = 110;
+
 /// Character device 5:1, the console that the kernel opens for PID 1.
 const CONSOLE: (u32, u32) = (5, 1);
 
@@ -50,10 +57,9 @@ pub fn build(project: &Project, init: &Path, layers: &[Layer], epoch: u64) -> Re
     }
     let folder = step::latest(&project.target_folder("initrd")?, &key.finish(), |part| {
         let path = part.join("initrd.img");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         let mtime = u32::try_from(epoch).context("the time stamp does not fit into a cpio archive")?;
-        write(BufWriter::new(file), init, layers, mtime)
-            .with_context(|| format!("writing {}", path.display()))
+        let writing = || format!("writing {}", path.display());
+        fs::write(&path, bytes(init, layers, mtime).with_context(writing)?).with_context(writing)
     })?;
     Ok(folder.join("initrd.img"))
 }
@@ -68,18 +74,29 @@ pub fn with_layer(initrd: &[u8], name: &str, layer: &[u8], mtime: u32) -> Result
         None => initrd.to_vec(),
         Some(List { archive, text }) => {
             let head = Archive { out: initrd[..archive.start].to_vec(), inode: 0, mtime };
-            let list = head.list(&(text + &sum_line(name, layer))).context("writing the list of layers")?;
-            [&list, &initrd[archive.end..]].concat()
+            let list = head.list(&(text + &sum_line(name, layer)));
+            let mut out = list.context("writing the list of layers")?;
+            // What follows stays where it is within a page.
+            let zeros = initrd[archive.end..].iter().take_while(|byte| **byte == 0).count();
+            let next = archive.end + zeros;
+            out.resize(out.len() + next.wrapping_sub(out.len()) % PAGE, 0);
+            out.extend_from_slice(&initrd[next..]);
+            out
         }
     };
-    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
-    let size = u32::try_from(layer.len()).context("the layer is too large for a cpio archive")?;
-    let mut archive = Archive { out, inode: 0, mtime };
-    let entry = archive.entry(&format!("{LAYERS}/{name}"), ModeFileType::Regular, 0o644);
-    let mut writer = entry.write(&mut archive.out, size);
-    writer.write_all(layer).context("writing the layer")?;
-    writer.finish().context("writing the layer")?;
-    newc::trailer(archive.out).context("writing the layer")
+    append_layer(&mut out, name, layer, mtime)?;
+    Ok(out)
+}
+
+/// Appends an archive with one layer; before it are as many zeros as it takes for the layer to begin a page.
+fn append_layer(out: &mut Vec<u8>, name: &str, layer: &[u8], mtime: u32) -> Result<()> {
+    let path = format!("{LAYERS}/{name}");
+    let head = (ENTRY_HEAD + path.len() + 1).next_multiple_of(ALIGNMENT);
+    out.resize((out.len() + head).next_multiple_of(PAGE) - head, 0);
+    let mut archive = Archive { out: mem::take(out), inode: 0, mtime };
+    archive.file(&path, 0o644, layer)?;
+    *out = newc::trailer(archive.out)?;
+    Ok(())
 }
 
 /// Returns how many of an initramfs' first bytes a boot loader has to read for stage 0 to find the rest on the medium; None if
@@ -133,37 +150,34 @@ fn sum_line(name: &str, layer: &[u8]) -> String {
     format!("{:016x}  {name}\n", xxh64(layer, 0))
 }
 
-fn write<W: Write>(mut out: W, init: &Path, layers: &[Layer], mtime: u32) -> Result<()> {
+/// Returns the initramfs made of PID 1 and the layers.
+fn bytes(init: &Path, layers: &[Layer], mtime: u32) -> Result<Vec<u8>> {
+    let read = |file: &Path| fs::read(file).with_context(|| format!("reading {}", file.display()));
     let mut first = Archive { out: Vec::new(), inode: 0, mtime };
     first.folder("dev")?;
     let console = first.entry("dev/console", ModeFileType::Char, 0o600);
     console.rdev_major(CONSOLE.0).rdev_minor(CONSOLE.1).write(&mut first.out, 0).finish()?;
-    first.file("init", 0o755, init)?;
+    first.file("init", 0o755, &read(init)?)?;
     let mut head = zstd::bulk::compress(&newc::trailer(first.out)?, LEVEL).context("compressing PID 1")?;
     head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
     ensure!(head.len() < HEAD_BYTES, "PID 1 takes {} bytes, more than stage 0 looks through", head.len());
-    let mut list = String::new();
-    for Layer { name, file } in layers {
-        let content = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-        list += &sum_line(name, &content);
+    let contents: Vec<_> = layers.iter().map(|layer| read(&layer.file)).collect::<Result<_>>()?;
+    let lines = layers.iter().zip(&contents).map(|(layer, content)| sum_line(layer.name, content));
+    let mut out = Archive { out: head, inode: 0, mtime }.list(&lines.collect::<String>())?;
+    for (layer, content) in layers.iter().zip(&contents) {
+        append_layer(&mut out, layer.name, content, mtime)?;
     }
-    out.write_all(&Archive { out: head, inode: 0, mtime }.list(&list)?)?;
-
-    let mut last = Archive { out, inode: 0, mtime };
-    for Layer { name, file } in layers {
-        last.file(&format!("{LAYERS}/{name}"), 0o644, file)?;
-    }
-    Ok(newc::trailer(last.out)?.flush()?)
+    Ok(out)
 }
 
 /// A cpio archive under construction.
-struct Archive<W: Write> {
-    out: W,
+struct Archive {
+    out: Vec<u8>,
     inode: u32,
     mtime: u32,
 }
 
-impl<W: Write> Archive<W> {
+impl Archive {
     fn entry(&mut self, name: &str, kind: ModeFileType, mode: u32) -> newc::Builder {
         self.inode += 1;
         newc::Builder::new(name)
@@ -178,28 +192,20 @@ impl<W: Write> Archive<W> {
         self.entry(name, ModeFileType::Directory, 0o755).write(&mut self.out, 0).finish().map(drop)
     }
 
-    fn file(&mut self, name: &str, mode: u32, path: &Path) -> Result<()> {
-        let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let size = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.len();
-        let size = u32::try_from(size)
-            .with_context(|| format!("{} is too large for a cpio archive", path.display()))?;
+    fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let size = u32::try_from(content.len())
+            .with_context(|| format!("{name} is too large for a cpio archive"))?;
         let entry = self.entry(name, ModeFileType::Regular, mode);
         let mut writer = entry.write(&mut self.out, size);
-        io::copy(&mut file, &mut writer).with_context(|| format!("copying {}", path.display()))?;
+        writer.write_all(content)?;
         writer.finish()?;
         Ok(())
     }
-}
 
-impl Archive<Vec<u8>> {
     /// Ends as the archive with the folder of layers and their list `text`.
     fn list(mut self, text: &str) -> Result<Vec<u8>> {
         self.folder(LAYERS)?;
-        let size = u32::try_from(text.len()).context("the list is too large for a cpio archive")?;
-        let entry = self.entry(&format!("{LAYERS}/{SUMS}"), ModeFileType::Regular, 0o644);
-        let mut writer = entry.write(&mut self.out, size);
-        writer.write_all(text.as_bytes())?;
-        writer.finish()?;
+        self.file(&format!("{LAYERS}/{SUMS}"), 0o644, text.as_bytes())?;
         let mut out = newc::trailer(self.out)?;
         out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
         Ok(out)
@@ -210,8 +216,10 @@ impl Archive<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Returns names and sizes in the archive at the start of `bytes`, and what follows it.
-    fn entries(mut bytes: &[u8]) -> (Vec<(String, u32)>, &[u8]) {
+    /// Returns names and sizes in the archive that `bytes` begin with, after zeros, and what follows it.
+    fn entries(bytes: &[u8]) -> (Vec<(String, u32)>, &[u8]) {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let mut bytes = &bytes[zeros..];
         let mut names = Vec::new();
         loop {
             let reader = newc::Reader::new(bytes).unwrap();
@@ -231,9 +239,7 @@ mod tests {
         let init = folder.path().join("my-init");
         fs::write(&init, "program").unwrap();
         let layers = [Layer { name: "10-base.squashfs", file: init.clone() }];
-        let mut bytes = Vec::new();
-        write(&mut bytes, &init, &layers, 1).unwrap();
-        bytes
+        bytes(&init, &layers, 1).unwrap()
     }
 
     fn names(expected: &[(&str, u32)]) -> Vec<(String, u32)> {
@@ -259,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn layers_begin_pages() {
+        let bytes = with_layer(&initramfs(), "60-custom.squashfs", b"layer", 1).unwrap();
+        for content in ["program", "layer"] {
+            let is_content = |at: &usize| bytes[*at..].starts_with(content.as_bytes());
+            assert!((0..bytes.len()).step_by(PAGE).any(|at| is_content(&at)), "{content}");
+        }
+    }
+
+    #[test]
     fn stage_0_gets_all_before_the_layers() {
         let bytes = initramfs();
         let stage0 = stage0_bytes(&bytes).unwrap().unwrap();
@@ -273,7 +288,8 @@ mod tests {
         assert_eq!(list_of(&after).unwrap().unwrap().text, LINES.concat());
         let ends = [&before, &after].map(|bytes| stage0_bytes(bytes).unwrap().unwrap());
         let (_, further) = entries(&after[ends[1]..]);
-        assert_eq!(after[ends[1]..after.len() - further.len()], before[ends[0]..]);
+        let (_, last) = entries(&before[ends[0]..]);
+        assert!(last.is_empty());
         assert_eq!(entries(further), (names(&[("layers/60-custom.squashfs", 5)]), &[][..]));
     }
 

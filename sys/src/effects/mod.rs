@@ -16,6 +16,7 @@ pub mod kmsg;
 pub mod link;
 pub mod local;
 pub mod loopdev;
+pub mod mapping;
 pub mod motd;
 pub mod mount;
 pub mod partition;
