@@ -15,6 +15,8 @@ use crate::layers::{self, Layers};
 
 /// Folder of the initramfs whose squashfs files make up the real root, the last by name on top.
 const LAYERS: &str = "/layers";
+/// PID 1's program in the initramfs.
+const PROGRAM: &str = "/init";
 /// Where PID 1's program lies in the real root.
 const NEXT: &str = "/usr/sbin/init";
 /// Where the layers are mounted, each below its own name.
@@ -39,6 +41,7 @@ pub fn run() -> Result<Infallible> {
     let birth = Birth { began: clock::since_kernel_start(), used: clock::processor_time() };
     mount_kernel()?;
     mount_root()?;
+    take_program_along()?;
     for name in ["dev", "proc", "sys"] {
         move_to(&Path::new("/").join(name), &Path::new(NEW_ROOT).join(name))?;
     }
@@ -101,9 +104,18 @@ fn mount_root() -> Result<()> {
     Ok(())
 }
 
+/// Puts the program that runs into the real root, unless a layer has another PID 1: it is not read and unpacked once more then.
+fn take_program_along() -> Result<()> {
+    let next = Path::new(NEW_ROOT).join(NEXT.trim_start_matches('/'));
+    if !next.exists() {
+        fs::copy(PROGRAM, &next).with_context(|| format!("copying {PROGRAM} to {}", next.display()))?;
+    }
+    Ok(())
+}
+
 /// Drops what the initramfs no longer needs; the layers stay, the loop devices read them.
 fn free_memory() {
-    if let Err(error) = fs::remove_file("/init") {
-        log::debug!("removing /init from the initramfs: {error}");
+    if let Err(error) = fs::remove_file(PROGRAM) {
+        log::debug!("removing {PROGRAM} from the initramfs: {error}");
     }
 }

@@ -187,7 +187,7 @@ impl Build {
         let iptables = self.iptables(packages, tools)?;
         let [base, large] = inputs.base(&files, kernel, &iptables, engine.as_deref())?;
         let layers = [base, large, inputs.own(&programs, &bill.in_image())?];
-        Ok((programs.join("init"), layers, bill))
+        Ok((programs.join(guest::INIT), layers, bill))
     }
 
     /// Returns the initramfs with the layer of what the configuration bakes in, and its bill of materials; or `initrd` if

@@ -19,10 +19,16 @@ use crate::{host, run, step};
 /// Raised when the code below changes the result.
 const REVISION: u32 = 2;
 
-/// Packages of the workspace that hold a program of the image, named like it.
-pub const PROGRAMS: [&str; 2] = ["init", "boot-programs"];
+/// PID 1's program.
+pub const INIT: &str = "init";
 
-/// Names that `boot-programs` is called by, each a link to it.
+/// The program that is all those of the boot that PID 1 starts.
+pub const BOOT: &str = "boot-programs";
+
+/// Packages of the workspace that hold a program of the image, named like it.
+pub const PROGRAMS: [&str; 2] = [INIT, BOOT];
+
+/// Names that [`BOOT`] is called by, each a link to it.
 pub const BOOT_PROGRAMS: [&str; 4] = ["automount", "docker-setup", "net-setup", "sshd-setup"];
 
 /// Folders of the workspace with the crates that the programs are made of.

@@ -9,11 +9,14 @@ use crate::boot_config::{GRUB, ISOLINUX};
 use crate::iso::LABEL_PREFIX;
 use crate::iso9660::{Iso, Platform, SECTOR_BYTES};
 use crate::sbom::spdx::Document;
-use crate::squashfs::{self, Layer};
-use crate::{ikconfig, kernel, sbom};
+use crate::squashfs::{self, Entry};
+use crate::{compare, ikconfig, initrd, kernel, sbom};
 
 /// Path of the bill of materials in the image.
 pub(crate) const BILL: &str = "/usr/share/boot2docker/boot2docker.spdx.json";
+
+/// Path of PID 1's program in the image.
+const PID1: &str = "/usr/sbin/init";
 
 /// Path of the kernel in the ISO.
 const KERNEL: &str = "/boot/vmlinuz64";
@@ -50,7 +53,7 @@ pub fn run(path: &Path, options: InspectOptions) -> Result<String> {
             .with_context(|| format!("reading {KERNEL} of {}", path.display()));
     }
     if options.files {
-        return Ok(files(&squashfs::layers_of(path)?));
+        return files(path);
     }
     if options.packages {
         return Ok(packages(&bill(path)?));
@@ -149,11 +152,18 @@ fn packages(bill: &Document) -> String {
     text
 }
 
-fn files(layers: &[Layer]) -> String {
+fn files(path: &Path) -> Result<String> {
+    let layers = squashfs::layers_of(path)?;
+    let pid1 = if layers.iter().any(|layer| layer.find(Path::new(PID1)).is_some()) {
+        Vec::new()
+    } else {
+        vec![("the initramfs, from where PID 1 comes along", vec![pid1(&compare::initrd_of(path)?)?])]
+    };
+    let of_layers = layers.iter().map(|layer| (layer.name.as_str(), layer.entries()));
     let mut text = String::new();
-    for layer in layers {
-        writeln!(text, "{}:", layer.name).expect("writing to a String cannot fail");
-        for entry in layer.entries() {
+    for (name, entries) in pid1.into_iter().chain(of_layers) {
+        writeln!(text, "{name}:").expect("writing to a String cannot fail");
+        for entry in entries {
             let link = entry.link.map(|link| format!(" -> {link}")).unwrap_or_default();
             writeln!(
                 text,
@@ -163,7 +173,20 @@ fn files(layers: &[Layer]) -> String {
             .expect("writing to a String cannot fail");
         }
     }
-    text
+    Ok(text)
+}
+
+/// Returns PID 1's program as stage 0 takes it along into the image.
+fn pid1(initrd: &[u8]) -> Result<Entry> {
+    let program = compare::archive_files(initrd)?.remove("init").context("finding /init in the initramfs")?;
+    Ok(Entry {
+        path: PID1.to_owned(),
+        mode: "-rwxr-xr-x".to_owned(),
+        owner: (0, 0),
+        size_bytes: program.len() as u64,
+        packed_bytes: initrd::first_archive_bytes(initrd)? as u64,
+        link: None,
+    })
 }
 
 /// Describes the entries of an MBR that are in use.

@@ -149,7 +149,9 @@ impl Inputs<'_> {
     /// When a file cannot be read or packing fails.
     pub fn own(&self, programs: &Path, bill: &Path) -> Result<Layer> {
         let root = self.project.root();
-        let mut key = self.key("own", OWN_LEVEL).text(self.version).tree(programs)?.tree(bill)?;
+        // PID 1's program comes along from the initramfs.
+        let program = programs.join(guest::BOOT);
+        let mut key = self.key("own", OWN_LEVEL).text(self.version).tree(&program)?.tree(bill)?;
         for folder in [FILES, TEMPLATES] {
             key = key.tree(&root.join(folder))?;
         }
@@ -168,16 +170,11 @@ impl Inputs<'_> {
             for folder in &groups {
                 add_folder(&mut tree, folder, Path::new("/"), &|_, bytes| bytes)?;
             }
-            for program in guest::PROGRAMS {
-                let file = programs.join(program);
-                let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-                tree.insert(GuestPath::new(Path::new("/usr/sbin").join(program)), Node::file(bytes, 0o755));
-            }
+            let bytes = fs::read(&program).with_context(|| format!("reading {}", program.display()))?;
+            let path = |name| GuestPath::new(Path::new("/usr/sbin").join(name));
+            tree.insert(path(guest::BOOT), Node::file(bytes, 0o755));
             for name in guest::BOOT_PROGRAMS {
-                tree.insert(
-                    GuestPath::new(Path::new("/usr/sbin").join(name)),
-                    Node::symlink("boot-programs"),
-                );
+                tree.insert(path(name), Node::symlink(guest::BOOT));
             }
             add_folder(&mut tree, bill, Path::new(BILL), &|_, bytes| bytes)?;
             self.recipe.apply_attributes(&mut tree)?;
