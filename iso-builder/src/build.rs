@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::compiled::{self, Compiled};
 use crate::config::{Config, KernelChanges};
 use crate::custom::{self, Image};
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
-use crate::iptables::{self, Iptables};
 use crate::iso::Parts;
 use crate::kernel::Kernel;
 use crate::layers::{Inputs, Layer};
-use crate::lock::{LockedPackage, PackageSet};
+use crate::lock::PackageSet;
 use crate::mirror::MirrorOptions;
 use crate::packages::{self, LockOptions, Packages, Update};
 use crate::progress::Progress;
@@ -53,7 +53,7 @@ impl Build {
             // The checkout's own lock has no place for the packages of one user.
             project = project.with_lock_file(file.with_extension("lock"))?;
         }
-        let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
+        let recipe = Recipe::of(&project)?;
         let recipe = recipe.with_packages(&loaded.extra_packages);
         recipe
             .with_groups(&loaded.groups)
@@ -133,12 +133,17 @@ impl Build {
         Ok(SourceArchive::Package(Box::new((*package).clone()), file.clone()))
     }
 
-    fn iptables(&self, packages: &Packages, tools: &ToolsTree) -> Result<Iptables> {
+    /// Compiles the programs of `recipe`.
+    fn compiled<'a>(
+        &self,
+        recipe: &'a Recipe,
+        packages: &'a Packages,
+        tools: &ToolsTree,
+    ) -> Result<Vec<Compiled<'a>>> {
         let Self { project, config, ui, .. } = self;
-        let (package, file) = iptables_source(packages)?;
-        package.verify(&file)?;
-        let source = SourceArchive::File { file, sha256: package.sha256.clone() };
-        iptables::build(project, tools, &source, config.epoch, *ui)
+        let sources = packages.files(PackageSet::Source);
+        let build = |program| compiled::build(project, tools, program, &sources, config.epoch, *ui);
+        recipe.programs.iter().map(build).collect()
     }
 
     /// Returns the engine's version.
@@ -171,21 +176,20 @@ impl Build {
         let mut files = packages.files(PackageSet::Engine);
         files.extend(packages.files(PackageSet::Image));
         let kernel_source = &self.kernel_source(packages)?;
-        let (iptables_source, iptables_file) = &iptables_source(packages)?;
+        let compiled = self.compiled(recipe, packages, tools)?;
         let bill = sbom::Inputs {
             project,
             config,
             recipe,
             packages: &files,
-            iptables_source: (iptables_source, iptables_file),
+            compiled: &compiled,
             kernel_source,
             kernel_release: &kernel::release(&kernel.image())?,
             version: &version,
             ui: *ui,
         };
         let bill = bill.bill(self.offline)?;
-        let iptables = self.iptables(packages, tools)?;
-        let [base, large] = inputs.base(&files, kernel, &iptables, engine.as_deref())?;
+        let [base, large] = inputs.base(&files, kernel, &compiled, engine.as_deref())?;
         let layers = [base, large, inputs.own(&programs, &bill.in_image())?];
         Ok((programs.join(guest::INIT), layers, bill))
     }
@@ -255,11 +259,6 @@ impl Build {
         ));
         Ok(())
     }
-}
-
-fn iptables_source(packages: &Packages) -> Result<(&LockedPackage, PathBuf)> {
-    let sources = packages.files(PackageSet::Source).into_iter();
-    sources.last().context("finding the source of iptables in the lock")
 }
 
 /// Finds out before an hour of work that the result could not be written.

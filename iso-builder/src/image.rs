@@ -12,11 +12,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::compiled::{self, Program};
 use crate::document;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
+use crate::project::Project;
 use crate::selection::Selection;
 use crate::tree::{GuestPath, Node, Tree};
+
+/// Where the recipe is in the checkout.
+const FILE: &str = "rootfs/image.toml";
 
 /// Path of a [`PackageFile`] that stands for all files of the package but its documentation.
 const WHOLE: &str = "/**";
@@ -54,6 +59,9 @@ pub struct Recipe {
     /// Applets of busybox that get no link, as `busybox --list-full` names them.
     #[serde(default)]
     hidden_applets: Vec<String>,
+    /// What is compiled instead of taken out of a package, from a file of its own.
+    #[serde(skip_deserializing)]
+    pub(crate) programs: Vec<Program>,
 }
 
 /// A part of the image that can be left out.
@@ -151,7 +159,17 @@ pub(crate) struct Bundle {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe.
+    /// Reads the recipe of a checkout, with the programs that are compiled.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`], for both files.
+    pub fn of(project: &Project) -> Result<Self> {
+        let mut recipe = Self::read(&project.root().join(FILE))?;
+        recipe.programs = compiled::read(project, &recipe.groups)?;
+        Ok(recipe)
+    }
+
+    /// Reads and checks a recipe without compiled programs.
     ///
     /// # Errors
     /// When the file cannot be read or says something that makes no sense; the text names file and line.
@@ -206,6 +224,7 @@ impl Recipe {
         recipe.files.retain(|it| is_on(&it.group));
         recipe.links.retain(|it| is_on(&it.group));
         recipe.bundles.retain(|it| is_on(&it.group));
+        recipe.programs.retain(|it| is_on(&it.group));
         Ok(recipe)
     }
 
@@ -264,19 +283,22 @@ impl Recipe {
         selection.tree(&self.components, &self.bundles, brought)
     }
 
-    /// Returns the names of the packages that [`Recipe::select`] takes a file from.
+    /// Returns the names of the packages that [`Recipe::select`] takes a file from beside those of `brought`.
     ///
     /// # Errors
     /// As [`Recipe::select`].
     pub fn packages_used(
         &self,
         packages: &[(&LockedPackage, PathBuf)],
+        brought: Tree,
         ui: Progress,
     ) -> Result<BTreeSet<String>> {
         let selection = Selection::read(packages, &|package, path| self.wants(package, path), ui)?;
-        let tree = selection.tree(&self.components, &self.bundles, Tree::default())?;
+        let own: BTreeSet<_> = brought.iter().map(|(path, _)| path.clone()).collect();
+        let tree = selection.tree(&self.components, &self.bundles, brought)?;
+        let taken = tree.iter().filter(|(path, _)| !own.contains(path));
         let mut names: BTreeSet<_> =
-            tree.iter().filter_map(|(path, _)| selection.package_of(path)).map(str::to_owned).collect();
+            taken.filter_map(|(path, _)| selection.package_of(path)).map(str::to_owned).collect();
         names.extend(self.bundles.iter().map(|bundle| bundle.of.package.clone()));
         Ok(names)
     }

@@ -8,11 +8,11 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use crate::compiled::Compiled;
 use crate::config::Config;
 use crate::digest::KeyBuilder;
 use crate::identity::Identity;
 use crate::image::Recipe;
-use crate::iptables::Iptables;
 use crate::kernel::Kernel;
 use crate::lock::LockedPackage;
 use crate::progress::Progress;
@@ -95,8 +95,8 @@ impl Inputs<'_> {
             .text(&self.recipe.to_key())
     }
 
-    /// Packs everything that comes from packages, `iptables`, and the kernel's modules, as [`OF_PACKAGES`]. The programs of the archive `engine` take
-    /// the place of the engine's packages.
+    /// Packs everything that comes from packages, what is `compiled`, and the kernel's modules, as [`OF_PACKAGES`]. The programs
+    /// of the archive `engine` take the place of the engine's packages.
     ///
     /// # Errors
     /// When a file, library or symbol version is missing, or packing fails.
@@ -104,11 +104,14 @@ impl Inputs<'_> {
         &self,
         packages: &[(&LockedPackage, PathBuf)],
         kernel: &Kernel,
-        iptables: &Iptables,
+        compiled: &[Compiled<'_>],
         engine: Option<&Path>,
     ) -> Result<[Layer; 2]> {
         let level = self.config.compression_level;
-        let mut key = self.key("base", level).text(&kernel.key()).text(&iptables.key());
+        let mut key = self.key("base", level).text(&kernel.key());
+        for program in compiled {
+            key = key.text(&program.key());
+        }
         for (package, _) in packages {
             key = key.text(&package.sha256);
         }
@@ -123,8 +126,8 @@ impl Inputs<'_> {
             if let Some(archive) = engine {
                 engine::add(&mut brought, archive, |path| self.recipe.component_of(path).is_some())?;
             }
+            compiled.iter().try_for_each(|program| program.add_to(&mut brought))?;
             let mut tree = recipe.select(packages, brought, self.ui)?;
-            iptables.add_to(&mut tree)?;
             self.recipe.add_folders_and_links(&mut tree);
             self.add_busybox_applets(&mut tree)?;
             let modules = kernel.modules().join("lib");

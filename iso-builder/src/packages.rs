@@ -3,6 +3,7 @@
 mod fetch;
 mod resolve;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +12,6 @@ use crate::config::Config;
 use crate::digest::KeyBuilder;
 use crate::engine;
 use crate::image::Recipe;
-use crate::iptables;
 use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::MirrorOptions;
 use crate::progress::Progress;
@@ -99,7 +99,7 @@ impl Packages {
         let old = Lock::read(&project.lock_file())?;
         let need = Need::of(config);
         let finish = |lock| Self { lock, need: need.clone(), folder: fetcher.folder.clone() };
-        let usable = old.as_ref().filter(|lock| lock.request == requests && has_source(lock));
+        let usable = old.as_ref().filter(|lock| lock.request == requests && has_sources(lock, recipe));
         let reason = match usable {
             Some(lock) => match fetcher.fetch(&config.suite, &need.packages(lock))? {
                 Fetched::All => return Ok(finish(lock.clone())),
@@ -204,9 +204,11 @@ pub fn update(
     Ok(lock.changes_since(old.as_ref().unwrap_or(&nothing)))
 }
 
-/// Says whether a lock has the source of what is compiled.
-fn has_source(lock: &Lock) -> bool {
-    lock.set(PackageSet::Source).any(|source| source.name == iptables::PACKAGE)
+/// Says whether a lock has the sources of what is compiled and no others.
+fn has_sources(lock: &Lock, recipe: &Recipe) -> bool {
+    let named = recipe.programs.iter().flat_map(|program| &program.sources);
+    let named: BTreeSet<_> = named.map(|source| source.name.as_str()).collect();
+    named == lock.set(PackageSet::Source).map(|package| package.name.as_str()).collect()
 }
 
 fn requests(config: &Config, recipe: &Recipe) -> Result<Requests> {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::compiled::{self, Compiled, Program};
 use crate::config::{Config, EngineArchive};
 use crate::digest::{self, KeyBuilder};
 use crate::image::Recipe;
@@ -21,12 +22,13 @@ use crate::lock::LockedPackage;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::source_archive::SourceArchive;
-use crate::{engine, guest, iptables, step};
+use crate::tree::Tree;
+use crate::{engine, guest, step};
 use debian::Binary;
 use spdx::{Document, Package, Reference, Relationship};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 6;
+const REVISION: u32 = 7;
 
 /// Name of the document in the image and, with the ISO's name before it, beside the ISO.
 pub const FILE: &str = "boot2docker.spdx.json";
@@ -57,8 +59,8 @@ pub struct Inputs<'a> {
     pub recipe: &'a Recipe,
     /// The packages of the image, and where they are.
     pub packages: &'a [(&'a LockedPackage, PathBuf)],
-    /// Upstream's source of iptables.
-    pub iptables_source: (&'a LockedPackage, &'a Path),
+    /// What is compiled.
+    pub compiled: &'a [Compiled<'a>],
     /// The kernel's source.
     pub kernel_source: &'a SourceArchive,
     /// The kernel's version, as `uname -r` prints it.
@@ -119,7 +121,6 @@ impl Inputs<'_> {
             .text(&self.config.epoch.to_string())
             .text(&self.recipe.to_key())
             .text(self.kernel_source.sha256())
-            .text(&self.iptables_source.0.sha256)
             .text(self.config.engine_archive.as_ref().map_or("", |engine| &engine.archive.sha256))
             .text(self.kernel_release)
             .text(self.version)
@@ -128,6 +129,9 @@ impl Inputs<'_> {
             .tree(&self.project.lock_file())?;
         for folder in guest::CRATES {
             key = key.tree(&self.project.root().join(folder).join("Cargo.toml"))?;
+        }
+        for program in self.compiled {
+            key = key.text(&program.key());
         }
         for (package, _) in self.packages {
             key = key.text(&package.sha256);
@@ -143,7 +147,9 @@ impl Inputs<'_> {
 
     fn write(&self, part: &Path, offline: bool) -> Result<()> {
         let recipe = self.recipe.without_packages(engine::left_out(self.config));
-        let used = recipe.packages_used(self.packages, self.ui)?;
+        let mut brought = Tree::default();
+        self.compiled.iter().try_for_each(|program| program.add_to(&mut brought))?;
+        let used = recipe.packages_used(self.packages, brought, self.ui)?;
         let used: Vec<_> = self.packages.iter().filter(|(package, _)| used.contains(&package.name)).collect();
         let binaries = used
             .iter()
@@ -159,8 +165,10 @@ impl Inputs<'_> {
             .iter()
             .filter_map(|binary| Some((format!("debian/{}", binary.name), binary.copyright.clone()?)))
             .collect();
-        texts
-            .push((format!("source/{}", iptables::PACKAGE), iptables::licence_text(self.iptables_source.1)?));
+        for compiled in self.compiled {
+            let text = compiled.licence_text()?;
+            texts.extend(text.map(|text| (format!("source/{}", compiled.program.name), text)));
+        }
         texts.extend(graph.licence_texts()?);
         let archive = licence_archive(texts, self.config.epoch).context("packing the licences")?;
         step::write_atomically(&image.join(LICENCES), &archive)
@@ -188,21 +196,17 @@ impl Inputs<'_> {
             comment: Some("with the patches and the configuration of kernel-config/".into()),
             ..Package::new("SPDXRef-kernel", "linux", self.kernel_release)
         };
-        let iptables_source =
-            Package { licence_declared: iptables::LICENCE.into(), ..debian::package(self.iptables_source.0) };
-        let iptables = Package {
-            licence_declared: iptables::LICENCE.into(),
-            comment: Some("compiled from upstream's source".into()),
-            ..Package::new("SPDXRef-iptables", iptables::PACKAGE, &iptables_source.version_info)
-        };
         let mut relations = vec![
             Relationship::new("SPDXRef-DOCUMENT", "DESCRIBES", &system.id),
             Relationship::new(&system.id, "CONTAINS", &kernel.id),
             Relationship::new(&kernel.id, "GENERATED_FROM", &source.id),
-            Relationship::new(&system.id, "CONTAINS", &iptables.id),
-            Relationship::new(&iptables.id, "GENERATED_FROM", &iptables_source.id),
         ];
-        let mut packages = vec![system.clone(), kernel, source, iptables, iptables_source];
+        let mut packages = vec![system.clone(), kernel, source];
+        for compiled in self.compiled {
+            let (parts, links) = self.compiled_packages(compiled, &system.id);
+            packages.extend(parts);
+            relations.extend(links);
+        }
         if let Some(EngineArchive { archive, version }) = &self.config.engine_archive {
             let engine = Package {
                 checksums: spdx::sha256(&archive.sha256),
@@ -228,6 +232,26 @@ impl Inputs<'_> {
         }
         let licences = binaries.iter().flat_map(|binary| binary.licences.clone()).collect();
         Document::new(self.version, self.config.epoch, packages, relations, licences)
+    }
+
+    /// Describes a program that is compiled, and its sources; `system` contains it.
+    fn compiled_packages(&self, compiled: &Compiled<'_>, system: &str) -> (Vec<Package>, Vec<Relationship>) {
+        let Program { name, licence, .. } = compiled.program;
+        let version = compiled.sources.first().map_or(self.version, |(source, _)| &source.version);
+        let program = Package {
+            licence_declared: licence.clone(),
+            comment: Some(format!("compiled as {} says", compiled::FILE)),
+            ..Package::new(&spdx::id(&["compiled", name]), name, version)
+        };
+        let mut relations = vec![Relationship::new(system, "CONTAINS", &program.id)];
+        let mut packages = vec![program.clone()];
+        for (number, (source, _)) in compiled.sources.iter().enumerate() {
+            let licence = if number == 0 { licence.clone() } else { spdx::NO_ASSERTION.into() };
+            let source = Package { licence_declared: licence, ..debian::package(source) };
+            relations.push(Relationship::new(&program.id, "GENERATED_FROM", &source.id));
+            packages.push(source);
+        }
+        (packages, relations)
     }
 }
 

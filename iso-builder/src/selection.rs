@@ -177,8 +177,11 @@ impl Selection {
                     object::parse(&bytes).with_context(|| format!("reading the ELF headers of {path}"))?;
                 let object = object.unwrap_or_default();
                 for name in &object.needed {
-                    let library = self.library(&path, &object, name)?;
-                    self.take(&library, tree)?;
+                    // What is brought takes the place of a package's.
+                    if !object.places_of(name, &path).any(|place| tree.get(&place).is_some()) {
+                        let library = self.library(&path, &object, name)?;
+                        self.take(&library, tree)?;
+                    }
                 }
                 if let Some(loader) = &object.interpreter {
                     self.take(&GuestPath::new(loader), tree)
@@ -213,7 +216,11 @@ impl Selection {
 fn check_versions(objects: &BTreeMap<GuestPath, Object>, selection: &Selection) -> Result<()> {
     for (user, object) in objects {
         for (name, version) in &object.versions_needed {
-            let library = selection.resolve(&selection.library(user, object, name)?);
+            let brought = object.places_of(name, user).find(|place| objects.contains_key(place));
+            let library = match brought {
+                Some(library) => library,
+                None => selection.resolve(&selection.library(user, object, name)?),
+            };
             let defined =
                 objects.get(&library).is_some_and(|library| library.versions_defined.contains(version));
             if !defined {

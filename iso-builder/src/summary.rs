@@ -17,7 +17,7 @@ use crate::lock::Lock;
 use crate::project::Project;
 use crate::sbom::spdx::Document;
 use crate::squashfs::{self, Entry, Layer};
-use crate::{compare, initrd, inspect, iptables, layers, step};
+use crate::{compare, compiled, initrd, inspect, layers, step};
 use needs::Needs;
 
 /// Path of the lock in the image.
@@ -60,7 +60,7 @@ type Parts = BTreeMap<String, Part>;
 /// When a file cannot be read or is neither an ISO of ours nor a lock.
 pub fn run(project: &Project, path: &Path, options: &SummaryOptions) -> Result<String> {
     inspect::open(path)?;
-    let recipe = Recipe::read(&project.root().join("rootfs/image.toml"))?;
+    let recipe = Recipe::of(project)?;
     let parts = parts(path, &recipe)?;
     if options.groups {
         return Ok(groups::markdown(&parts, recipe.groups(), &Config::load(None)?.groups));
@@ -144,10 +144,11 @@ fn part_of(entry: &Entry, recipe: &Recipe, needs: &Needs) -> (String, Option<Str
     if let Some(group) = needs::group_of(needs, &entry.path) {
         return (format!("what {group} needs"), Some(group));
     }
+    if let Some(program) = compiled::program_at(&recipe.programs, &entry.path) {
+        return (program.name.clone(), program.group.clone());
+    }
     let name = if entry.path.starts_with("/usr/lib/modules/") {
         "kernel modules"
-    } else if entry.path == iptables::PATH {
-        "firewall"
     } else if entry.path.contains(".so") {
         "shared libraries"
     } else {

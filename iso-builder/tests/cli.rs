@@ -17,7 +17,7 @@ impl Checkout {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("rootfs")).unwrap();
         fs::create_dir_all(folder.path().join("kernel-config")).unwrap();
-        for file in ["rootfs/image.toml", "boot2docker.lock"] {
+        for file in ["rootfs/image.toml", "rootfs/compiled.toml", "boot2docker.lock"] {
             fs::copy(here.join(file), folder.path().join(file)).unwrap();
         }
         Self(folder)
@@ -67,6 +67,19 @@ fn an_unknown_key_is_named_with_file_line_and_the_allowed_keys() {
     fs::write(checkout.path("my.toml"), "[tools]\nsource = \"x\"\n").unwrap();
     let line = checkout.refuse(&["--config", "my.toml"]);
     assert_eq!(line, "iso-builder: my.toml:2: unknown field `source`, expected `packages`");
+}
+
+#[test]
+fn a_program_to_compile_in_an_unknown_group_is_named() {
+    let checkout = Checkout::new();
+    let recipe = fs::read_to_string(checkout.path("rootfs/compiled.toml")).unwrap();
+    let typo = recipe.replace("group = \"curl\"", "group = \"crul\"");
+    fs::write(checkout.path("rootfs/compiled.toml"), typo).unwrap();
+    let line = checkout.refuse(&[]);
+    assert!(
+        line.ends_with("rootfs/compiled.toml: `curl` is in group `crul`, which image.toml lacks"),
+        "{line}"
+    );
 }
 
 #[test]

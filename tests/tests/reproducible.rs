@@ -54,7 +54,7 @@ fn a_build_and_customizing_give_the_same_iso() -> Result<()> {
 /// What goes on while layers are in the cache: configuration, our layer, bill of materials, initramfs and ISO.
 #[test]
 fn a_killed_build_is_taken_up_again() -> Result<()> {
-    kill_builds("killed-build", &["debs", "guest", "iptables", "kernel", "layers", "tools"], 3)
+    kill_builds("killed-build", &["debs", "guest", "compiled", "kernel", "layers", "tools"], 3)
 }
 
 #[test]

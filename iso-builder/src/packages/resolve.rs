@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
+use super::Update;
 use super::fetch::{Fetched, Fetcher};
-use super::{Update, has_source};
 use crate::apt::Apt;
 use crate::config::Config;
 use crate::image::Recipe;
-use crate::iptables;
 use crate::lock::{Lock, LockedPackage, PackageSet, Requests};
 use crate::mirror::Mirror;
 use crate::tree::Tree;
@@ -42,10 +41,7 @@ impl Resolver<'_> {
         let image = self
             .kept(PackageSet::Image, |old| old.request.image == requests.image)
             .map_or_else(|| self.image(&base), Ok)?;
-        packages.extend(
-            self.kept(PackageSet::Source, has_source)
-                .map_or_else(|| base.source(iptables::PACKAGE).map(|source| vec![source]), Ok)?,
-        );
+        packages.extend(self.sources(&base, &mirror)?);
         drop(bar);
         let (suite, engine) = self.engine(&requests, &image, &mirror)?;
         packages.extend(image);
@@ -90,6 +86,28 @@ impl Resolver<'_> {
         let name = &self.config.kernel_package;
         let mut packages = self.set(base, PackageSet::Kernel, std::slice::from_ref(name))?;
         packages.retain(|package| package.name == *name);
+        Ok(packages)
+    }
+
+    /// Returns the sources of what is compiled; those of the old lock stay.
+    fn sources(&self, base: &Apt<'_>, mirror: &Mirror) -> Result<Vec<LockedPackage>> {
+        let Self { fetcher, config, recipe, .. } = self;
+        let preferred = self.preferred(PackageSet::Source);
+        let mut packages: Vec<LockedPackage> = Vec::new();
+        for program in &recipe.programs {
+            for source in &program.sources {
+                let package = match (preferred.iter().find(|old| old.name == source.name), &source.suite) {
+                    (Some(old), _) => (*old).clone(),
+                    (None, None) => base.source(&source.name)?,
+                    (None, Some(suite)) => {
+                        let apt = fetcher.apt(suite, mirror)?;
+                        fetcher.update(&apt, suite, config)?;
+                        apt.source(&source.name)?
+                    }
+                };
+                packages.push(LockedPackage { groups: program.group.iter().cloned().collect(), ..package });
+            }
+        }
         Ok(packages)
     }
 
