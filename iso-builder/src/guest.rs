@@ -35,8 +35,8 @@ pub const BOOT_PROGRAMS: [&str; 4] = ["automount", "docker-setup", "net-setup", 
 pub(crate) const CRATES: [&str; 7] =
     ["sys", "init", "automount", "docker-setup", "net-setup", "sshd-setup", "boot-programs"];
 
-/// Files of the workspace that say how they are compiled.
-const MANIFESTS: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
+/// Files of the workspace that say how they are compiled, and what they include of the image.
+const MORE: [&str; 3] = ["Cargo.toml", "Cargo.lock", "rootfs/files/usr/local/etc/ssh/sshd_config"];
 
 /// The only target: the host's own, so that nothing but the stock toolchain is needed.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -85,7 +85,7 @@ pub fn build(
     let rust = Rust::find()?;
     let mut key = KeyBuilder::new("guest", REVISION).text(&rust.version).text(&tools.key());
     key = key.text(&epoch.to_string());
-    for source in CRATES.iter().chain(&MANIFESTS) {
+    for source in CRATES.iter().chain(&MORE) {
         key = key.tree(&project.root().join(source))?;
     }
     // A checkout of the same sources compiles the same bytes, so all share them.

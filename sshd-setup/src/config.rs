@@ -1,6 +1,10 @@
 //! Decides between the `sshd_config` of the image and that on the data disk, and brings one that an older release left
 //! there up to what this sshd needs. Pure.
 
+/// The configuration that our images have, if nobody has put another one there. sshd is known to accept it, and to ask it again
+/// would be a third of the time until it listens.
+pub const SHIPPED: &str = include_str!("../../rootfs/files/usr/local/etc/ssh/sshd_config");
+
 /// Where a configuration without HostKey lines would not look: this sshd was built for `/etc/ssh`.
 const HOST_KEYS: &str = "/usr/local/etc/ssh/ssh_host_ed25519_key
 HostKey /usr/local/etc/ssh/ssh_host_ecdsa_key
@@ -90,11 +94,9 @@ fn keyword_of(line: &str) -> &str {
 mod tests {
     use super::*;
 
-    const OURS: &str = include_str!("../../rootfs/files/usr/local/etc/ssh/sshd_config");
-
     #[test]
     fn our_own_configuration_is_complete() {
-        assert_eq!(complete(OURS), None);
+        assert_eq!(complete(SHIPPED), None);
     }
 
     /// Name, stored configuration, the former image's, whose is used.
@@ -139,8 +141,8 @@ mod tests {
 
     #[test]
     fn only_the_sftp_server_is_replaced_when_nothing_else_is_missing() {
-        let old = OURS.replace("internal-sftp", "/usr/local/lib/openssh/sftp-server");
-        assert_eq!(complete(&old).unwrap(), OURS);
-        assert_eq!(complete(&OURS.replace("internal-sftp", SFTP_SERVER)), None);
+        let old = SHIPPED.replace("internal-sftp", "/usr/local/lib/openssh/sftp-server");
+        assert_eq!(complete(&old).unwrap(), SHIPPED);
+        assert_eq!(complete(&SHIPPED.replace("internal-sftp", SFTP_SERVER)), None);
     }
 }

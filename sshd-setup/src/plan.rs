@@ -111,7 +111,7 @@ pub fn plan(facts: &Facts) -> Plan {
         Group { name: "home", steps: home(facts, &mut notes) },
         Group { name: "configuration", steps: store(facts, &mut notes) },
         Group { name: "host keys", steps: make_keys(facts, &[KeyKind::Ed25519, KeyKind::Ecdsa]) },
-        Group { name: "sshd", steps: vec![Step::Dir(PRIVSEP_DIR.into(), 0o755), check_config(facts)] },
+        Group { name: "sshd", steps: sshd(facts) },
     ];
     Plan { notes, groups }
 }
@@ -193,6 +193,25 @@ fn make_keys(facts: &Facts, wanted: &[KeyKind]) -> Vec<Step> {
     let missing: Vec<KeyKind> =
         wanted.iter().copied().filter(|kind| content_of(present, &kind.file()).is_none()).collect();
     if missing.is_empty() { Vec::new() } else { vec![Step::MakeKeys(missing)] }
+}
+
+fn sshd(facts: &Facts) -> Vec<Step> {
+    let mut steps = vec![Step::Dir(PRIVSEP_DIR.into(), 0o755)];
+    if used_config(facts).as_deref() != Some(config::SHIPPED.as_bytes()) {
+        steps.push(check_config(facts));
+    }
+    steps
+}
+
+/// Returns the configuration that sshd gets.
+fn used_config(facts: &Facts) -> Option<Vec<u8>> {
+    let stored = content_of(facts.stored_files.as_deref().unwrap_or_default(), CONFIG);
+    let is_used = |path: &Path| path == Path::new(SSH_STATE_DIR).join(CONFIG);
+    let written = store_config(facts, &mut Vec::new()).into_iter().find_map(|step| match step {
+        Step::Write { path, content, .. } if is_used(&path) => Some(content),
+        _ => None,
+    });
+    written.or_else(|| stored.map(<[u8]>::to_vec))
 }
 
 fn check_config(facts: &Facts) -> Step {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COMPLETE: &str = include_str!("../../rootfs/files/usr/local/etc/ssh/sshd_config");
+const COMPLETE: &str = config::SHIPPED;
 
 fn file(name: &str, content: &str) -> SshFile {
     SshFile { name: name.to_owned(), content: content.as_bytes().to_vec() }
@@ -146,4 +146,29 @@ fn bad_userdata_is_named_and_the_other_keys_still_count() {
     assert!(plan.notes[0].starts_with("/var/lib/boot2docker/userdata.tar is not used: not a tar archive"));
     let keys = Step::UserFile { path: HOME_KEYS.into(), mode: 0o600, content: b"a\nb\n".to_vec() };
     assert!(group(&plan, "home").contains(&keys));
+}
+
+#[test]
+fn any_configuration_but_the_shipped_one_is_checked() {
+    let mine = COMPLETE.replace("PasswordAuthentication yes", "PasswordAuthentication no");
+    let former = COMPLETE.replace("LoginGraceTime 60", "LoginGraceTime 90");
+    let rows = [
+        ("first boot", COMPLETE, None, None, false),
+        ("later boot", COMPLETE, Some(COMPLETE), Some(COMPLETE), false),
+        ("replaced by the image's", COMPLETE, Some(&*former), Some(&*former), false),
+        ("changed", COMPLETE, Some(&*mine), Some(COMPLETE), true),
+        ("completed", COMPLETE, Some("Port 22\n"), None, true),
+        ("custom image", &mine, None, None, true),
+        ("custom image, shipped one stored", &mine, Some(COMPLETE), Some(&*mine), false),
+    ];
+    for (name, of_image, stored, former, expected) in rows {
+        let stored_files = stored.map(|stored| {
+            let former = former.map(|former| file(CONFIG_OF_IMAGE, former));
+            [file(CONFIG, stored)].into_iter().chain(former).collect()
+        });
+        let facts = Facts { image_files: vec![file(CONFIG, of_image)], stored_files, ..Facts::default() };
+        let is_checked =
+            group(&plan(&facts), "sshd").iter().any(|step| matches!(step, Step::CheckConfig { .. }));
+        assert_eq!(is_checked, expected, "{name}");
+    }
 }
