@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use b2d_sys::cmdline::KernelCmdline;
+use b2d_sys::effects::mapping::Mapping;
 use b2d_sys::effects::mount::{MountFlags, mount};
 use b2d_sys::effects::{clock, console, loopdev};
 
 use crate::facts;
-use crate::medium::Medium;
+use crate::medium::{Medium, Place};
 use crate::sums::{self, Sums};
 
 /// What `b2d.root=` may say.
@@ -105,7 +106,7 @@ impl Layers {
                 (Err(_), Some(damage)) => return Err(damage),
                 (Err(error), None) => return Err(error),
             };
-            let Err(error) = (if stay { self.check(&medium) } else { self.fetch(&medium) }) else {
+            let Err(error) = (if stay { self.check(&medium) } else { self.fetch(&medium)? }) else {
                 return Ok(medium);
             };
             say(&format!("{error:#}"));
@@ -147,21 +148,31 @@ impl Layers {
         self.sums.iter().filter(|(name, _)| !self.in_memory.contains(*name))
     }
 
-    /// Copies the missing layers into memory.
-    fn fetch(&self, medium: &Medium) -> Result<()> {
+    /// Copies the missing layers into memory; returns what is wrong with the medium, if so.
+    ///
+    /// # Errors
+    /// When memory has no room: another medium would not help.
+    fn fetch(&self, medium: &Medium) -> Result<Result<()>> {
         let mut progress = Progress::new(medium);
         for (name, sum) in self.missing() {
-            let copy = Path::new(COPIES).join(name);
+            let path = Path::new(COPIES).join(name);
             // It may be here already from a medium with another layer damaged.
-            if !copy.exists() {
-                let read = medium.read(name, sum, Some(&copy), |done, size| progress.tell(name, done, size));
-                if read.is_err() {
-                    fs::remove_file(&copy).unwrap_or_default();
-                }
-                read?;
+            if path.exists() {
+                continue;
+            }
+            let Place { size, .. } = match medium.place(name) {
+                Ok(place) => place,
+                Err(error) => return Ok(Err(error)),
+            };
+            let mut copy = Mapping::create(&path, size)?;
+            if let Err(error) =
+                medium.read(name, sum, Some(&mut copy), |done, size| progress.tell(name, done, size))
+            {
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+                return Ok(Err(error));
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Checks all layers on the medium.
@@ -199,7 +210,10 @@ fn mount_copies() -> Result<()> {
     fs::create_dir_all(COPIES).with_context(|| format!("making {COPIES}"))?;
     let [large, small] = COPIES_DATA
         .map(|data| move || mount("copies", Path::new(COPIES), "tmpfs", MountFlags::empty(), data));
-    large().or_else(|_| small())
+    large().or_else(|error| {
+        log::debug!("{error:#}; small pages will do");
+        small()
+    })
 }
 
 /// Tells people how far a slow medium is read.

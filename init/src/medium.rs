@@ -41,9 +41,11 @@ const USUAL: Duration = Duration::from_secs(5);
 
 /// Part of a file or device. Unit: bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    offset: u64,
-    size: u64,
+pub struct Place {
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub size: u64,
 }
 
 /// The medium that the machine was booted from.
@@ -103,16 +105,16 @@ impl Medium {
         loopdev::attach_part_read_only(Path::new("/dev"), &self.device, place.offset, place.size)
     }
 
-    /// Reads a layer, into the new file `copy` if there is to be one; `progress` gets the bytes that are read and those of the
+    /// Reads a layer, into `copy` if there is to be one, which is as large; `progress` gets the bytes that are read and those of the
     /// whole, again and again.
     ///
     /// # Errors
-    /// When the medium lacks it or cannot be read, when it has not the checksum `sum`, or when there is no room for the copy.
+    /// When the medium lacks it or cannot be read, or when it has not the checksum `sum`.
     pub fn read(
         &self,
         name: &str,
         sum: u64,
-        copy: Option<&Path>,
+        copy: Option<&mut Mapping>,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<()> {
         let Place { offset, size } = self.place(name)?;
@@ -124,9 +126,7 @@ impl Medium {
             Ok(())
         };
         let read = match copy {
-            Some(path) => {
-                read_ahead::into(&mut Mapping::create(path, size)?, &self.device, offset, size, each)
-            }
+            Some(copy) => read_ahead::into(copy, &self.device, offset, size, each),
             None => read_ahead::through(&self.device, offset, size, each),
         };
         read.with_context(|| format!("reading {name} from {}", self.device.display()))?;
@@ -138,7 +138,11 @@ impl Medium {
         Ok(())
     }
 
-    fn place(&self, name: &str) -> Result<Place> {
+    /// Returns where a layer lies.
+    ///
+    /// # Errors
+    /// When the medium lacks it.
+    pub fn place(&self, name: &str) -> Result<Place> {
         self.places
             .get(name)
             .copied()
@@ -342,7 +346,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (medium, copy) = (medium(folder.path()), folder.path().join("copy"));
         let sum = xxhash_rust::xxh64::xxh64(b"custom", 0);
-        for target in [None, Some(copy.as_path())] {
+        let mut mapping = Mapping::create(&copy, medium.place("60-custom.squashfs").unwrap().size).unwrap();
+        for target in [None, Some(&mut mapping)] {
             let mut told = Vec::new();
             medium.read("60-custom.squashfs", sum, target, |done, size| told.push((done, size))).unwrap();
             assert_eq!(told, [(6, 6)]);

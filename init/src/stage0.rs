@@ -104,10 +104,12 @@ fn mount_root() -> Result<()> {
     Ok(())
 }
 
-/// Puts the program that runs into the real root, unless a layer has another PID 1: it is not read and unpacked once more then.
+/// Puts the program that runs into the real root, so that it is not read and unpacked a second time. A layer with another PID 1
+/// has the last word.
 fn take_program_along() -> Result<()> {
     let next = Path::new(NEW_ROOT).join(NEXT.trim_start_matches('/'));
-    if !next.exists() {
+    // A link in a layer leads somewhere only once that root is ours.
+    if fs::symlink_metadata(&next).is_err() {
         fs::copy(PROGRAM, &next).with_context(|| format!("copying {PROGRAM} to {}", next.display()))?;
     }
     Ok(())

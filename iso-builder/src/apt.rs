@@ -27,6 +27,8 @@ pub enum DownloadError {
     /// The mirror answers but no longer has this version.
     #[error("{url} is no longer on the mirror")]
     Gone {
+        /// The package.
+        name: String,
         /// Where it was.
         url: String,
     },
@@ -162,7 +164,7 @@ impl<'a> Apt<'a> {
         run::output(&mut command).map(drop).map_err(|error| {
             let words = format!("{error:#}");
             if ["404", "File not found", "does not exist"].iter().any(|sign| words.contains(sign)) {
-                DownloadError::Gone { url }
+                DownloadError::Gone { name: package.name.clone(), url }
             } else {
                 DownloadError::Failed { url, reason: apt_reason(&words) }
             }

@@ -28,8 +28,8 @@ const MADE: [&str; 14] = [
 ];
 
 /// Folders of the cache; each thing in them was made or downloaded by itself, and its time is that of its last use.
-const CACHED: [&str; 9] =
-    ["apt", "compiled", "debs", "downloads", "guest", "kernel", "layers", "peer", "tools"];
+const CACHED: [&str; 10] =
+    ["apt", "compiled", "debs", "downloads", "guest", "iptables", "kernel", "layers", "peer", "tools"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -112,6 +112,9 @@ pub fn build<'a>(
     let name = &program.name;
     let mut key = KeyBuilder::new("compiled", REVISION).text(&tools.key()).text(&epoch.to_string());
     key = key.text(name).text(&program.script);
+    for made in program.files.keys() {
+        key = key.text(&made.to_string_lossy());
+    }
     for (source, _) in &sources {
         key = key.text(&source.name).text(&source.sha256);
     }
@@ -134,8 +137,8 @@ pub fn build<'a>(
         run::logged(&mut spec.command()?, &log, |line| bar.detail(line.trim()))
             .with_context(|| format!("compiling {name}, as {FILE} says"))?;
         for made in program.files.keys() {
-            let kept = part.join(kept(made));
-            fs::rename(work.join(made), kept).with_context(|| format!("keeping {}", made.display()))?;
+            fs::rename(work.join(made), part.join(kept(made)))
+                .with_context(|| format!("keeping {}, as {FILE} says", made.display()))?;
         }
         step::remove(&work)
     })?;
@@ -143,8 +146,8 @@ pub fn build<'a>(
 }
 
 /// Returns the name that something made has in the cache.
-fn kept(made: &Path) -> &Path {
-    made.file_name().map_or(made, Path::new)
+fn kept(made: &Path) -> String {
+    made.to_string_lossy().replace('/', "_")
 }
 
 impl Compiled<'_> {
@@ -162,7 +165,9 @@ impl Compiled<'_> {
         for (made, path) in &self.program.files {
             let file = self.folder.join(kept(made));
             let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-            let mode = if path.extension().is_some() { 0o644 } else { 0o755 };
+            let is_program =
+                path.parent().is_some_and(|folder| folder.ends_with("bin") || folder.ends_with("sbin"));
+            let mode = if is_program { 0o755 } else { 0o644 };
             tree.insert(GuestPath::new(path), Node::file(bytes, mode));
         }
         Ok(())
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_made_gets_into_the_image_under_its_own_path() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "lib.so.0"] {
+        for name in ["tool_bin", "lib.so.0"] {
             fs::write(folder.path().join(name), name).unwrap();
         }
         let program = program();

@@ -228,7 +228,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// Returns the recipe with all files of some more packages, each a component of its own.
+    /// Returns the recipe with all files of some more packages, each a component of its own; what would be compiled instead of
+    /// them is not.
     #[must_use]
     pub fn with_packages(&self, names: &[String]) -> Self {
         let mut recipe = self.clone();
@@ -237,6 +238,8 @@ impl Recipe {
             group: None,
             files: vec![PackageFile { package: name.clone(), path: WHOLE.to_owned() }],
         }));
+        // Who wants Debian's package wants its program.
+        recipe.programs.retain(|program| !names.contains(&program.name));
         recipe
     }
 
@@ -253,7 +256,7 @@ impl Recipe {
     /// Returns the recipe as one text, for the key of what is made of it.
     #[must_use]
     pub fn to_key(&self) -> String {
-        serde_json::to_string(self).expect("a recipe has no maps and no floats")
+        serde_json::to_string(self).expect("a recipe's maps have text as keys")
     }
 
     /// Returns the packages named, sorted and each once.

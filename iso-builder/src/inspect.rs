@@ -144,7 +144,7 @@ fn packages(bill: &Document) -> String {
         };
         writeln!(
             text,
-            "{kind:<8}{:<34}{:<34}{}",
+            "{kind:<9}{:<34}{:<34}{}",
             package.name, package.version_info, package.licence_declared
         )
         .expect("writing to a String cannot fail");

@@ -152,9 +152,10 @@ impl Inputs<'_> {
     /// When a file cannot be read or packing fails.
     pub fn own(&self, programs: &Path, bill: &Path) -> Result<Layer> {
         let root = self.project.root();
-        // PID 1's program comes along from the initramfs.
+        // PID 1's program comes along from the initramfs, but the image's identity is also its.
         let program = programs.join(guest::BOOT);
-        let mut key = self.key("own", OWN_LEVEL).text(self.version).tree(&program)?.tree(bill)?;
+        let mut key =
+            self.key("own without PID 1", OWN_LEVEL).text(self.version).tree(programs)?.tree(bill)?;
         for folder in [FILES, TEMPLATES] {
             key = key.tree(&root.join(folder))?;
         }

@@ -123,6 +123,9 @@ pub struct Requests {
     pub image: String,
     /// The package of the kernel's source.
     pub kernel: String,
+    /// The sources of `rootfs/compiled.toml`; a lock of an older release does not say.
+    #[serde(default)]
+    pub source: String,
     /// The packages of the tools tree.
     pub tools: String,
 }
@@ -185,11 +188,11 @@ impl Lock {
     pub fn to_text(&self) -> String {
         let mut text = String::from("# Written by iso-builder: every package a build uses. Commit it.\n");
         let Self { format, request, engine_suite, packages } = self;
-        let Requests { engine, image, kernel, tools } = request;
+        let Requests { engine, image, kernel, source, tools } = request;
         write!(
             text,
             "format = {format}\nrequest = {{ engine = \"{engine}\", image = \"{image}\", \
-             kernel = \"{kernel}\", tools = \"{tools}\" }}\n\
+             kernel = \"{kernel}\", source = \"{source}\", tools = \"{tools}\" }}\n\
              engine-suite = \"{engine_suite}\"\npackage = [\n"
         )
         .expect("writing to a String cannot fail");

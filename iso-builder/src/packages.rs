@@ -3,7 +3,6 @@
 mod fetch;
 mod resolve;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -99,14 +98,18 @@ impl Packages {
         let old = Lock::read(&project.lock_file())?;
         let need = Need::of(config);
         let finish = |lock| Self { lock, need: need.clone(), folder: fetcher.folder.clone() };
-        let usable = old.as_ref().filter(|lock| lock.request == requests && has_sources(lock, recipe));
-        let reason = match usable {
+        let usable = old.as_ref().filter(|lock| lock.request == requests);
+        let (reason, update) = match usable {
             Some(lock) => match fetcher.fetch(&config.suite, &need.packages(lock))? {
                 Fetched::All => return Ok(finish(lock.clone())),
-                Fetched::Gone(url) => format!("{url} is no longer on the mirror"),
+                Fetched::Gone { name, url } => {
+                    (format!("{url} is no longer on the mirror"), Update::Package(name))
+                }
             },
-            None if old.is_some() => "other packages are asked for than it holds".to_owned(),
-            None => "there is none yet".to_owned(),
+            None if old.is_some() => {
+                ("other packages are asked for than it holds".to_owned(), Update::Nothing)
+            }
+            None => ("there is none yet".to_owned(), Update::Nothing),
         };
         if options.1.locked {
             bail!("using {}: {reason}, and --locked forbids to resolve anew", project.lock_file().display());
@@ -115,9 +118,9 @@ impl Packages {
         if options.1.offline {
             bail!("resolving packages anew: --offline forbids to ask the mirror");
         }
-        let update = &Update::Nothing;
-        let lock =
-            Resolver { fetcher: &fetcher, config, recipe, old: old.as_ref(), update }.resolve(requests)?;
+        let old_lock = old.as_ref();
+        let lock = Resolver { fetcher: &fetcher, config, recipe, old: old_lock, update: &update }
+            .resolve(requests)?;
         for line in old.iter().flat_map(|old| lock.changes_since(old)) {
             ui.note(&format!("  {line}"));
         }
@@ -204,13 +207,6 @@ pub fn update(
     Ok(lock.changes_since(old.as_ref().unwrap_or(&nothing)))
 }
 
-/// Says whether a lock has the sources of what is compiled and no others.
-fn has_sources(lock: &Lock, recipe: &Recipe) -> bool {
-    let named = recipe.programs.iter().flat_map(|program| &program.sources);
-    let named: BTreeSet<_> = named.map(|source| source.name.as_str()).collect();
-    named == lock.set(PackageSet::Source).map(|package| package.name.as_str()).collect()
-}
-
 fn requests(config: &Config, recipe: &Recipe) -> Result<Requests> {
     let list = |key: KeyBuilder, names: &[String]| {
         names.iter().fold(key.text(&names.len().to_string()), |key, name| key.text(name))
@@ -224,10 +220,15 @@ fn requests(config: &Config, recipe: &Recipe) -> Result<Requests> {
         image = list(image.text(&group.name), &alone.packages());
     }
     let engine = list(key(PackageSet::Engine), &config.engine_suites);
+    let source = recipe.programs.iter().flat_map(|program| {
+        let sources = program.sources.iter().flat_map(|source| [Some(&source.name), source.suite.as_ref()]);
+        sources.chain([program.group.as_ref()]).map(|word| word.cloned().unwrap_or_default())
+    });
     Ok(Requests {
         engine: list(engine, &config.engine_packages).finish(),
         image: image.finish(),
         kernel: key(PackageSet::Kernel).text(&config.kernel_package).finish(),
+        source: list(key(PackageSet::Source), &source.collect::<Vec<_>>()).finish(),
         tools: list(key(PackageSet::Tools), &config.tools_packages).finish(),
     })
 }

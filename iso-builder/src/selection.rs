@@ -75,8 +75,8 @@ impl Selection {
         }
     }
 
-    /// Returns the files of the components and bundles, those of `brought`, which no package has, and the libraries all of
-    /// them need.
+    /// Returns the files of the components and bundles, those of `brought`, which take the place of the packages', and the
+    /// libraries all of them need.
     pub(crate) fn tree(&self, components: &[Component], bundles: &[Bundle], brought: Tree) -> Result<Tree> {
         let mut tree = brought;
         for component in components {
@@ -177,9 +177,8 @@ impl Selection {
                     object::parse(&bytes).with_context(|| format!("reading the ELF headers of {path}"))?;
                 let object = object.unwrap_or_default();
                 for name in &object.needed {
-                    // What is brought takes the place of a package's.
-                    if !object.places_of(name, &path).any(|place| tree.get(&place).is_some()) {
-                        let library = self.library(&path, &object, name)?;
+                    let library = self.library(&path, &object, name, |place| tree.get(place).is_some())?;
+                    if tree.get(&library).is_none() {
                         self.take(&library, tree)?;
                     }
                 }
@@ -192,11 +191,17 @@ impl Selection {
         }
     }
 
-    /// Returns where the loader would find the library `name` for `user`.
-    fn library(&self, user: &GuestPath, object: &Object, name: &str) -> Result<GuestPath> {
+    /// Returns where the loader would find the library `name` for `user`, in a package or what is in the image already.
+    fn library(
+        &self,
+        user: &GuestPath,
+        object: &Object,
+        name: &str,
+        is_there: impl Fn(&GuestPath) -> bool,
+    ) -> Result<GuestPath> {
         object
             .places_of(name, user)
-            .find(|path| self.by_path.contains_key(path))
+            .find(|path| is_there(path) || self.by_path.contains_key(path))
             .ok_or_else(|| anyhow!("{user} needs the library {name}, which no package has"))
     }
 
@@ -216,11 +221,8 @@ impl Selection {
 fn check_versions(objects: &BTreeMap<GuestPath, Object>, selection: &Selection) -> Result<()> {
     for (user, object) in objects {
         for (name, version) in &object.versions_needed {
-            let brought = object.places_of(name, user).find(|place| objects.contains_key(place));
-            let library = match brought {
-                Some(library) => library,
-                None => selection.resolve(&selection.library(user, object, name)?),
-            };
+            let place = selection.library(user, object, name, |place| objects.contains_key(place))?;
+            let library = if objects.contains_key(&place) { place } else { selection.resolve(&place) };
             let defined =
                 objects.get(&library).is_some_and(|library| library.versions_defined.contains(version));
             if !defined {

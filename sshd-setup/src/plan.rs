@@ -197,10 +197,22 @@ fn make_keys(facts: &Facts, wanted: &[KeyKind]) -> Vec<Step> {
 
 fn sshd(facts: &Facts) -> Vec<Step> {
     let mut steps = vec![Step::Dir(PRIVSEP_DIR.into(), 0o755)];
-    if used_config(facts).as_deref() != Some(config::SHIPPED.as_bytes()) {
+    let is_shipped = used_config(facts).as_deref() == Some(config::SHIPPED.as_bytes());
+    if !is_shipped || !keys_look_whole(facts) {
         steps.push(check_config(facts));
     }
     steps
+}
+
+/// Tells whether the private keys that are there already begin and end as such; those to be made do.
+fn keys_look_whole(facts: &Facts) -> bool {
+    let is_private = |file: &&SshFile| mode_of(&file.name) == 0o600 && !file.content.is_empty();
+    let looks_whole = |file: &SshFile| {
+        let text = file.content.trim_ascii_end();
+        text.starts_with(b"-----BEGIN ") && text.ends_with(b" PRIVATE KEY-----")
+    };
+    let files = facts.stored_files.as_deref().unwrap_or(&facts.image_files);
+    files.iter().filter(is_private).all(looks_whole)
 }
 
 /// Returns the configuration that sshd gets.

@@ -3,6 +3,7 @@
 use super::*;
 
 const COMPLETE: &str = config::SHIPPED;
+const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n";
 
 fn file(name: &str, content: &str) -> SshFile {
     SshFile { name: name.to_owned(), content: content.as_bytes().to_vec() }
@@ -33,7 +34,7 @@ fn first_boot_moves_the_directory_and_makes_keys() {
 
 #[test]
 fn later_boot_only_links() {
-    let stored_files = ["ecdsa", "ed25519"].map(|kind| file(&format!("ssh_host_{kind}_key"), "key"));
+    let stored_files = ["ecdsa", "ed25519"].map(|kind| file(&format!("ssh_host_{kind}_key"), KEY));
     let stored_files = Some([stored_files.to_vec(), image(), vec![file(CONFIG_OF_IMAGE, COMPLETE)]].concat());
     assert_golden("later-boot", &plan(&Facts { image_files: image(), stored_files, ..Facts::default() }));
 }
@@ -170,5 +171,12 @@ fn any_configuration_but_the_shipped_one_is_checked() {
         let is_checked =
             group(&plan(&facts), "sshd").iter().any(|step| matches!(step, Step::CheckConfig { .. }));
         assert_eq!(is_checked, expected, "{name}");
+    }
+    for (key, expected) in
+        [(KEY, false), ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl", true), ("\0\0\0", true), ("", false)]
+    {
+        let stored_files = Some(vec![file(CONFIG, COMPLETE), file("ssh_host_ed25519_key", key)]);
+        let steps = sshd(&Facts { image_files: image(), stored_files, ..Facts::default() });
+        assert_eq!(steps.len() == 2, expected, "{key:?}");
     }
 }

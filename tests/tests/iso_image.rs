@@ -12,10 +12,14 @@ use iso_builder::customize;
 use iso_builder::inspect::{self, InspectOptions};
 use iso_builder::project::Project;
 use iso_builder::rewrite;
+use iso_builder::squashfs;
 use iso_builder::summary::{self, SummaryOptions};
 use tests::Lab;
 use tests::iso9660::{Entry, Iso, Platform, SECTOR_BYTES};
 use xxhash_rust::xxh64::xxh64;
+
+/// Begin of a squashfs. Source: Linux fs/squashfs/squashfs_fs.h, SQUASHFS_MAGIC.
+const SQUASHFS: &[u8] = b"hsqs";
 
 /// Largest size we allow ourselves. Unit: bytes.
 const LARGEST_ISO: u64 = 80 << 20;
@@ -231,6 +235,16 @@ fn the_summary_accounts_for_every_byte() -> Result<()> {
 fn the_image_is_small_enough() -> Result<()> {
     let size = fs::metadata(Lab::new("size")?.iso())?.len();
     assert!(size <= LARGEST_ISO, "{:.1} MiB", size as f64 / f64::from(1 << 20));
+    Ok(())
+}
+
+/// Else stage 0 would have to read them through the page cache, which takes four times as long.
+#[test]
+fn layers_begin_sectors() -> Result<()> {
+    let lab = Lab::new("sectors")?;
+    let iso = fs::read(lab.iso())?;
+    let sectors = iso.chunks(SECTOR_BYTES as usize).filter(|sector| sector.starts_with(SQUASHFS));
+    assert_eq!(sectors.count(), squashfs::layers_of(&lab.iso())?.len());
     Ok(())
 }
 

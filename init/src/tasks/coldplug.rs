@@ -12,7 +12,7 @@ use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
 use crate::works::COLDPLUG_LIMIT;
 
 /// What stands for other characters in the pattern of an alias. Source: fnmatch(3).
-const SIGNS: [char; 3] = ['*', '?', '['];
+const SIGNS: [char; 4] = ['*', '?', '[', '\\'];
 
 /// Many aliases, each looked up; a missing one is no error; the blacklist counts.
 pub const MODPROBE: [&str; 2] = ["/usr/sbin/modprobe", "-abq"];
@@ -62,7 +62,8 @@ fn alias_lists(root: &Path) -> Option<Vec<String>> {
     let mut lists = vec![fs::read_to_string(of_modules).ok()?.replace('-', "_")];
     for folder in ["etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d"] {
         for file in children(&root.join(folder)) {
-            lists.push(fs::read_to_string(file).ok()?.replace('-', "_"));
+            // A line may go on in the next one.
+            lists.push(fs::read_to_string(file).ok()?.replace("\\\n", " ").replace('-', "_"));
         }
     }
     Some(lists)
@@ -70,12 +71,13 @@ fn alias_lists(root: &Path) -> Option<Vec<String>> {
 
 /// Returns the pattern of a line `alias PATTERN MODULE`.
 fn pattern_of(line: &str) -> Option<&str> {
-    line.strip_prefix("alias ")?.split_whitespace().next()
+    let mut words = line.split_whitespace();
+    if words.next()? == "alias" { words.next() } else { None }
 }
 
 /// Says whether the rest of a pattern can be that of an alias; one with other signs than stars may be anything.
 fn may_match(pattern: &str, mut alias: &str) -> bool {
-    if pattern.contains(['?', '[']) {
+    if pattern.contains(['?', '[', '\\']) {
         return true;
     }
     let mut pieces = pattern.split('*');
@@ -125,7 +127,7 @@ mod tests {
         );
         let expected = ["acpi:PNP-1:", "pci:v1d2sv3"].map(str::to_owned);
         assert_eq!(with_module(dir.path(), &all), expected.clone().into());
-        write("etc/modprobe.d/own.conf", "blacklist y\nalias usb:v[0-9]* y\n");
+        write("etc/modprobe.d/own.conf", "blacklist y\n\talias \\\n usb:v[0-9]* y\n");
         assert_eq!(with_module(dir.path(), &all).len(), 3);
     }
 
@@ -145,6 +147,7 @@ mod tests {
             ("*", true),
             ("pci:v0000808?d*", true),
             ("pci:v*d[0-9]*", true),
+            ("pci:v*d\\0*", true),
         ] {
             assert_eq!(may_match(pattern, alias), expected, "{pattern}");
         }

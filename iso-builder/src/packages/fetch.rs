@@ -32,8 +32,13 @@ pub(super) struct Fetcher<'a> {
 pub(super) enum Fetched {
     /// Every package is in the cache.
     All,
-    /// The mirror has this file no longer.
-    Gone(String),
+    /// The mirror no longer has a file.
+    Gone {
+        /// Its package.
+        name: String,
+        /// Where it was.
+        url: String,
+    },
 }
 
 impl<'a> Fetcher<'a> {
@@ -99,7 +104,7 @@ impl<'a> Fetcher<'a> {
         match stopped.into_inner().expect("no thread panics holding it") {
             None => Ok(Fetched::All),
             Some(error) => match error.downcast::<DownloadError>() {
-                Ok(DownloadError::Gone { url }) => Ok(Fetched::Gone(url)),
+                Ok(DownloadError::Gone { name, url }) => Ok(Fetched::Gone { name, url }),
                 Ok(other) => Err(other.into()),
                 Err(error) => Err(error),
             },

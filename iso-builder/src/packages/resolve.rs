@@ -1,6 +1,6 @@
 //! Resolves names to pinned packages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 
@@ -41,13 +41,16 @@ impl Resolver<'_> {
         let image = self
             .kept(PackageSet::Image, |old| old.request.image == requests.image)
             .map_or_else(|| self.image(&base), Ok)?;
-        packages.extend(self.sources(&base, &mirror)?);
+        packages.extend(
+            self.kept(PackageSet::Source, |old| old.request.source == requests.source)
+                .map_or_else(|| self.sources(&base, &mirror), Ok)?,
+        );
         drop(bar);
         let (suite, engine) = self.engine(&requests, &image, &mirror)?;
         packages.extend(image);
         packages.extend(engine);
         let lock = Lock::new(requests, suite, packages);
-        if let Fetched::Gone(url) = fetcher.fetch(&config.suite, &lock.packages)? {
+        if let Fetched::Gone { url, .. } = fetcher.fetch(&config.suite, &lock.packages)? {
             bail!("downloading {url}: the mirror lists it but does not have it; try again later");
         }
         Ok(lock)
@@ -89,23 +92,31 @@ impl Resolver<'_> {
         Ok(packages)
     }
 
-    /// Returns the sources of what is compiled; those of the old lock stay.
+    /// Finds the newest sources of what is compiled, each in its suite.
     fn sources(&self, base: &Apt<'_>, mirror: &Mirror) -> Result<Vec<LockedPackage>> {
         let Self { fetcher, config, recipe, .. } = self;
-        let preferred = self.preferred(PackageSet::Source);
+        let sources = recipe.programs.iter().flat_map(|program| &program.sources);
+        let mut others = BTreeMap::new();
+        for suite in sources.filter_map(|source| source.suite.as_ref()) {
+            if !others.contains_key(suite) {
+                let apt = fetcher.apt(suite, mirror)?;
+                fetcher.update(&apt, suite, config)?;
+                others.insert(suite, apt);
+            }
+        }
         let mut packages: Vec<LockedPackage> = Vec::new();
         for program in &recipe.programs {
+            let groups: Vec<_> = program.group.iter().cloned().collect();
             for source in &program.sources {
-                let package = match (preferred.iter().find(|old| old.name == source.name), &source.suite) {
-                    (Some(old), _) => (*old).clone(),
-                    (None, None) => base.source(&source.name)?,
-                    (None, Some(suite)) => {
-                        let apt = fetcher.apt(suite, mirror)?;
-                        fetcher.update(&apt, suite, config)?;
-                        apt.source(&source.name)?
+                let apt = source.suite.as_ref().map_or(base, |suite| &others[suite]);
+                match packages.iter_mut().find(|known| known.name == source.name) {
+                    // No group means that all images need it.
+                    Some(known) if known.groups.is_empty() || groups.is_empty() => known.groups.clear(),
+                    Some(known) => known.groups.extend(groups.clone()),
+                    None => {
+                        packages.push(LockedPackage { groups: groups.clone(), ..apt.source(&source.name)? });
                     }
-                };
-                packages.push(LockedPackage { groups: program.group.iter().cloned().collect(), ..package });
+                }
             }
         }
         Ok(packages)
@@ -160,7 +171,7 @@ impl Resolver<'_> {
                 }
             };
             let candidate: Vec<_> = engine.iter().cloned().chain(image.iter().cloned()).collect();
-            if let Fetched::Gone(url) = fetcher.fetch(suite, &candidate)? {
+            if let Fetched::Gone { url, .. } = fetcher.fetch(suite, &candidate)? {
                 bail!("downloading {url}: the mirror lists it but does not have it; try again later");
             }
             let files: Vec<_> =

@@ -18,17 +18,14 @@ pub struct Mapping {
     length: usize,
 }
 
-// SAFETY: it owns its memory, as a Vec does.
-#[expect(unsafe_code, reason = "a pointer alone does not tell")]
-unsafe impl Send for Mapping {}
-
 impl Mapping {
     /// Makes a file that was not there before, gives it `size` bytes of its file system, and maps it.
     ///
     /// Whoever changes the file's size while it is mapped ends the process; nobody else knows of it.
     ///
     /// # Errors
-    /// When the file exists or cannot be made, or the file system is full or has no room given beforehand.
+    /// When the file exists or cannot be made, or the file system is full or gives no room beforehand; then an empty file may be
+    /// left.
     #[expect(unsafe_code, reason = "a mapping is memory that only the kernel knows")]
     pub fn create(path: &Path, size: u64) -> Result<Self> {
         let creating = || format!("creating {}", path.display());
