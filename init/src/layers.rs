@@ -18,7 +18,7 @@ use crate::sums::{self, Sums};
 
 /// What `b2d.root=` may say.
 const VALUES: [&str; 2] = ["ram", "medium"];
-/// Where layers from the medium lie in memory. Large pages take a quarter of the time that small ones take to fill.
+/// Where layers from the medium lie in memory. A large page takes less time to be made than as many small ones.
 /// Source: Linux Documentation/filesystems/tmpfs.rst.
 const COPIES: &str = "/copies";
 const COPIES_DATA: [&str; 2] = ["mode=0755,size=90%,huge=within_size", "mode=0755,size=90%"];
