@@ -141,11 +141,11 @@ fn part_of(entry: &Entry, recipe: &Recipe, needs: &Needs) -> (String, Option<Str
     if let Some((name, group)) = recipe.component_of(Path::new(&entry.path)) {
         return (name.to_owned(), group.map(str::to_owned));
     }
-    if let Some(group) = needs::group_of(needs, &entry.path) {
-        return (format!("what {group} needs"), Some(group));
-    }
     if let Some(program) = compiled::program_at(&recipe.programs, &entry.path) {
         return (program.name.clone(), program.group.clone());
+    }
+    if let Some(group) = needs::group_of(needs, &entry.path) {
+        return (format!("what {group} needs"), Some(group));
     }
     let name = if entry.path.starts_with("/usr/lib/modules/") {
         "kernel modules"
