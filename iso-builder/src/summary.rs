@@ -138,11 +138,12 @@ fn own_part(entry: &Entry) -> String {
 
 /// Returns the name of the part that a file of a package belongs to, and the group of that.
 fn part_of(entry: &Entry, recipe: &Recipe, needs: &Needs) -> (String, Option<String>) {
-    if let Some((name, group)) = recipe.component_of(Path::new(&entry.path)) {
-        return (name.to_owned(), group.map(str::to_owned));
-    }
+    // A star of a component may stand for its name as well.
     if let Some(program) = compiled::program_at(&recipe.programs, &entry.path) {
         return (program.name.clone(), program.group.clone());
+    }
+    if let Some((name, group)) = recipe.component_of(Path::new(&entry.path)) {
+        return (name.to_owned(), group.map(str::to_owned));
     }
     if let Some(group) = needs::group_of(needs, &entry.path) {
         return (format!("what {group} needs"), Some(group));

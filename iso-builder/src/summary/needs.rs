@@ -37,10 +37,10 @@ pub(super) fn of(layers: &[&Layer], recipe: &Recipe) -> Result<Needs> {
     let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
     let links = entries.iter().filter_map(|entry| Some((entry.path.as_str(), entry.link.as_deref()?)));
     let named = |entry: &Entry| {
-        let of_component = recipe.component_of(Path::new(&entry.path)).map(|(_, group)| group);
         let of_program =
-            || compiled::program_at(&recipe.programs, &entry.path).map(|program| program.group.as_deref());
-        let group = of_component.or_else(of_program)?;
+            compiled::program_at(&recipe.programs, &entry.path).map(|program| program.group.as_deref());
+        let of_component = || recipe.component_of(Path::new(&entry.path)).map(|(_, group)| group);
+        let group = of_program.or_else(of_component)?;
         Some((entry.path.clone(), group.unwrap_or_default().to_owned()))
     };
     let image = Image { links: links.collect(), objects };
