@@ -58,7 +58,7 @@ fn a_killed_build_is_taken_up_again() -> Result<()> {
 }
 
 #[test]
-#[ignore = "compiles the guest programs and packs all layers twice, and is killed ten times while it does"]
+#[ignore = "compiles all programs of the image and packs all layers twice, and is killed ten times while it does"]
 fn a_build_killed_again_and_again_is_taken_up_again() -> Result<()> {
     kill_builds("killed-builds", &["debs", "kernel", "tools"], 10)
 }
