@@ -21,8 +21,9 @@ usage: sshd-setup [--slow-keys] [--dry-run]
        sshd-setup serve
 
 Makes /usr/local/etc/ssh a link to /var/lib/boot2docker/ssh, completes and
-checks sshd_config, makes missing host keys, and fills /home/docker from
-/var/lib/boot2docker/userdata.tar and /var/lib/boot2docker/authorized_keys.
+checks sshd_config if it is not the image's own, makes missing host keys, and
+fills /home/docker from /var/lib/boot2docker/userdata.tar and
+/var/lib/boot2docker/authorized_keys.
 
   serve         become sshd
   --slow-keys   only make host keys that take long, and let sshd offer them;
