@@ -19,10 +19,10 @@ use crate::progress::Progress;
 use crate::project::Project;
 use crate::tools::ToolsTree;
 use crate::tree::{GuestPath, Node, Tree};
-use crate::{engine, guest, host, run, step};
+use crate::{engine, guest, host, prelink, run, step};
 
 /// Raised when the code below changes the result.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Squashfs block size of small files. Many of them share a block, and who needs one of them unpacks all: smaller blocks
 /// would be faster still, but pack worse (docs/performance.md). Units: bytes.
@@ -128,6 +128,7 @@ impl Inputs<'_> {
             }
             compiled.iter().try_for_each(|program| program.add_to(&mut brought))?;
             let mut tree = recipe.select(packages, brought, self.ui)?;
+            prelink::go_programs(&mut tree)?;
             self.recipe.add_folders_and_links(&mut tree);
             self.add_busybox_applets(&mut tree)?;
             let modules = kernel.modules().join("lib");
@@ -219,6 +220,10 @@ impl Inputs<'_> {
             "-no-xattrs",
             "-no-exports",
         ]);
+        if block_bytes == LARGE_BLOCK_BYTES {
+            // Ends of so few files share nothing, but the kernel would keep a block in memory to share them.
+            command.arg("-no-fragments");
+        }
         let epoch = self.config.epoch.to_string();
         command.args(["-processors", &host::jobs().to_string()]);
         command.args(["-mkfs-time", &epoch, "-all-time", &epoch]);

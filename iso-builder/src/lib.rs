@@ -35,6 +35,7 @@ pub mod lock;
 pub mod mirror;
 pub mod object;
 pub mod packages;
+mod prelink;
 pub mod progress;
 pub mod project;
 pub mod qemu;

@@ -162,6 +162,11 @@ impl Tree {
         self.nodes.iter()
     }
 
+    /// Returns all nodes in path order, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&GuestPath, &mut Node)> {
+        self.nodes.iter_mut()
+    }
+
     /// Takes out the regular files of at least `bytes` bytes.
     #[must_use]
     pub fn take_large_files(&mut self, bytes: usize) -> Self {
