@@ -87,6 +87,9 @@ pub fn settings(facts: &Facts) -> Vec<Action> {
         ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
         // Each published connection is tracked; with 2 GB the kernel stops at 65536.
         ("/proc/sys/net/netfilter/nf_conntrack_max", "262144"),
+        // Half of the memory below 16 MiB, 8 MiB, is kept for devices that can address no more; 1 MiB is enough for them here.
+        // Source: Linux Documentation/admin-guide/sysctl/vm.rst, "lowmem_reserve_ratio".
+        ("/proc/sys/vm/lowmem_reserve_ratio", "2048"),
         // Elasticsearch and its kind refuse to start with less.
         ("/proc/sys/vm/max_map_count", "262144"),
         // Starting and ending a container waits for grace periods, one after the other; this makes them short.
