@@ -29,6 +29,10 @@ const PROFILE_LIMIT: Duration = Duration::from_secs(60);
 const ETC_DIR: &str = "/var/lib/boot2docker/etc";
 /// Docker takes seconds; after this it is worth telling that it is not there yet.
 const DOCKER_LIMIT: Duration = Duration::from_secs(120);
+/// Logins get what Docker's start leaves of the processors, and their share once it is over.
+/// Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, "cpu.weight".
+const LEAST_WEIGHT: &str = "1";
+const USUAL_WEIGHT: &str = "100";
 /// How long Docker waits for the user's script.
 const BOOTSYNC_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -80,7 +84,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("profile", &["state"], vec![helper(&["/usr/sbin/docker-setup", "profile"], PROFILE_LIMIT)]),
         stage("containerd", &["profile"], vec![start("containerd", Wait::No)]),
         stage("hostname", &["state"], hostname),
-        stage("logins", &["hostname"], logins(facts)),
+        stage("logins", &["kernel", "hostname"], logins(facts)),
         stage("network", &["kernel", "hostname"], network(facts)),
         stage("ssh", &["network"], ssh()),
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
@@ -92,6 +96,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
         stage("docker-settles", &["docker"], vec![settled]),
+        stage("logins-weight", &["logins", "docker-settles"], weigh_logins(facts, USUAL_WEIGHT)),
         stage("time", &["docker-settles"], time(facts)),
         stage("cron", &["docker-settles"], optional(facts, "/usr/sbin/crond", "crond")),
         stage("slow-keys", &["docker-settles"], slow_keys(state)),
@@ -167,7 +172,20 @@ fn slow_keys(state: &StateFacts) -> Vec<Action> {
 }
 
 fn logins(facts: &Facts) -> Vec<Action> {
-    facts.terminals.iter().map(|terminal| start(&format!("getty-{terminal}"), Wait::No)).collect()
+    let mut actions: Vec<_> =
+        facts.terminals.iter().map(|terminal| dir(&getty_cgroup(terminal), 0o755)).collect();
+    actions.extend(weigh_logins(facts, LEAST_WEIGHT));
+    actions.extend(facts.terminals.iter().map(|terminal| start(&format!("getty-{terminal}"), Wait::No)));
+    actions
+}
+
+fn weigh_logins(facts: &Facts, weight: &str) -> Vec<Action> {
+    let files = facts.terminals.iter().map(|terminal| format!("{}/cpu.weight", getty_cgroup(terminal)));
+    files.map(|path| Action::Write { path, text: weight.to_owned() }).collect()
+}
+
+fn getty_cgroup(terminal: &str) -> String {
+    format!("{}/getty-{terminal}", contract::SERVICES_CGROUP)
 }
 
 fn time(facts: &Facts) -> Vec<Action> {
