@@ -88,7 +88,7 @@ fn carry_out_one(step: &Step, summary: &Summary) -> Result<()> {
             replace_symlink(target, link)
         }
         Step::Record => record(summary),
-        Step::SwapOn(device, priority) => swap::on(Path::new(device), *priority),
+        Step::SwapOn(device, priority) => swap::on(Path::new(device), *priority, true),
         Step::Zram(bytes, priority) => swap_space::compressed_memory(*bytes, *priority),
     }
 }

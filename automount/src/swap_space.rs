@@ -66,7 +66,7 @@ pub fn compressed_memory(bytes: u64, priority: u16) -> Result<()> {
     fs::write(&size, bytes.to_string()).with_context(|| format!("writing {}", size.display()))?;
     let node = Path::new("/dev").join(ZRAM);
     make(&node, bytes)?;
-    swap::on(&node, priority)
+    swap::on(&node, priority, false)
 }
 
 #[cfg(test)]

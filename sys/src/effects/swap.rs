@@ -9,23 +9,26 @@ use anyhow::{Context, Result};
 
 /// "The priority is given." Source: swapon(2).
 const PREFER: libc::c_int = 0x8000;
-/// "Discard freed pages." Source: swapon(2).
+/// "Discard freed pages", and all of them at first. Source: swapon(2).
 const DISCARD: libc::c_int = 0x10000;
 /// The bits that hold the priority.
 const PRIORITY_MASK: libc::c_int = 0x7fff;
 
-/// Lets the kernel swap to `device`; of several, the one with the highest priority is filled first.
+/// Lets the kernel swap to `device`; of several, the one with the highest priority is filled first. A disk that `discards` is
+/// told what is free; compressed memory hears of each page anyway, and would go through all of them at the start.
 ///
 /// # Errors
 /// When there is no swap signature, or it is in use already.
-pub fn on(device: &Path, priority: u16) -> Result<()> {
-    switch_on(device, priority).with_context(|| format!("switching swap on {} on", device.display()))
+pub fn on(device: &Path, priority: u16, discards: bool) -> Result<()> {
+    switch_on(device, priority, discards)
+        .with_context(|| format!("switching swap on {} on", device.display()))
 }
 
 #[expect(unsafe_code, reason = "rustix has no swap calls")]
-fn switch_on(device: &Path, priority: u16) -> io::Result<()> {
+fn switch_on(device: &Path, priority: u16, discards: bool) -> io::Result<()> {
     let path = CString::new(device.as_os_str().as_bytes())?;
-    let flags = PREFER | DISCARD | (libc::c_int::from(priority) & PRIORITY_MASK);
+    let discard = if discards { DISCARD } else { 0 };
+    let flags = PREFER | discard | (libc::c_int::from(priority) & PRIORITY_MASK);
     // SAFETY: `path` is a NUL-terminated string that outlives the call, which keeps no reference to it.
     let result = unsafe { libc::swapon(path.as_ptr(), flags) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_absent_device_is_named() {
-        let error = on(Path::new("/no/such/swap"), 1).unwrap_err();
+        let error = on(Path::new("/no/such/swap"), 1, true).unwrap_err();
         assert_eq!(error.to_string(), "switching swap on /no/such/swap on");
     }
 }
