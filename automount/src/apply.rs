@@ -6,10 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use b2d_sys::contract::{DATA_DISK_FILE, RUN_DIR};
+use b2d_sys::effects::btrfs;
 use b2d_sys::effects::cmd::{Cmd, Deadline};
 use b2d_sys::effects::files::{ensure_dir, read_optional, replace_symlink, write_atomic};
 use b2d_sys::effects::mount::{self, MountFlags, UnmountFlags};
-use b2d_sys::effects::{btrfs, swap};
+use b2d_sys::effects::swap::{self, Discard};
 
 use crate::model::FilesystemKind;
 use crate::plan;
@@ -88,7 +89,7 @@ fn carry_out_one(step: &Step, summary: &Summary) -> Result<()> {
             replace_symlink(target, link)
         }
         Step::Record => record(summary),
-        Step::SwapOn(device, priority) => swap::on(Path::new(device), *priority, true),
+        Step::SwapOn(device, priority) => swap::on(Path::new(device), *priority, Discard::Yes),
         Step::Zram(bytes, priority) => swap_space::compressed_memory(*bytes, *priority),
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use b2d_sys::contract::SWAP_LABEL;
-use b2d_sys::effects::swap;
+use b2d_sys::effects::swap::{self, Discard};
 
 /// Size of a page, and so of the header.
 const PAGE_BYTES: usize = 4096;
@@ -66,7 +66,7 @@ pub fn compressed_memory(bytes: u64, priority: u16) -> Result<()> {
     fs::write(&size, bytes.to_string()).with_context(|| format!("writing {}", size.display()))?;
     let node = Path::new("/dev").join(ZRAM);
     make(&node, bytes)?;
-    swap::on(&node, priority, false)
+    swap::on(&node, priority, Discard::No)
 }
 
 #[cfg(test)]

@@ -24,12 +24,22 @@ use crate::{engine, guest, host, prelink, run, step};
 /// Raised when the code below changes the result.
 const REVISION: u32 = 3;
 
-/// Squashfs block size of small files. Many of them share a block, and who needs one of them unpacks all: smaller blocks
-/// would be faster still, but pack worse (docs/performance.md). Units: bytes.
-const BLOCK_BYTES: u32 = 128 << 10;
+/// How mksquashfs cuts files into blocks.
+#[derive(Debug, Clone, Copy)]
+struct Blocks {
+    /// Size of a block. Units: bytes.
+    bytes: u32,
+    /// Whether small files and the ends of others share blocks.
+    shares: bool,
+}
 
-/// Squashfs block size of large files, of which a boot reads most: the one that packs best. Units: bytes.
-const LARGE_BLOCK_BYTES: u32 = 1 << 20;
+/// Many small files share a block, and who needs one of them unpacks all: smaller blocks would be faster still, but pack worse
+/// (docs/performance.md).
+const SMALL_FILES: Blocks = Blocks { bytes: 128 << 10, shares: true };
+
+/// A boot reads most of the large files, so their blocks are those that pack best. Little would be saved if the ends of so few files
+/// shared one, and the kernel would keep 1 MiB of memory for it.
+const LARGE_FILES: Blocks = Blocks { bytes: 1 << 20, shares: false };
 
 /// Files of packages from this size on are large. Units: bytes.
 const LARGE_FILE_BYTES: usize = 8 << 20;
@@ -137,10 +147,10 @@ impl Inputs<'_> {
             let mut large = tree.take_large_files(LARGE_FILE_BYTES);
             large.add_parents(|path| tree.get(path).cloned());
             let _bar = self.ui.spinner("packing the base layers");
-            for ((tree, bytes), name) in
-                [(tree, BLOCK_BYTES), (large, LARGE_BLOCK_BYTES)].into_iter().zip(OF_PACKAGES)
+            for ((tree, blocks), name) in
+                [(tree, SMALL_FILES), (large, LARGE_FILES)].into_iter().zip(OF_PACKAGES)
             {
-                self.pack(&tree, level, bytes, &part.join(name))?;
+                self.pack(&tree, level, blocks, &part.join(name))?;
             }
             Ok(())
         })?;
@@ -184,7 +194,7 @@ impl Inputs<'_> {
             add_folder(&mut tree, bill, Path::new(BILL), &|_, bytes| bytes)?;
             self.recipe.apply_attributes(&mut tree)?;
             tree.add_parents(|path| self.recipe.describe_folder(path));
-            self.pack(&tree, OWN_LEVEL, BLOCK_BYTES, &part.join("layer.squashfs"))
+            self.pack(&tree, OWN_LEVEL, SMALL_FILES, &part.join("layer.squashfs"))
         })?;
         Ok(Layer { name: "50-boot2docker.squashfs", file: folder.join("layer.squashfs") })
     }
@@ -208,20 +218,19 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    fn pack(&self, tree: &Tree, level: u32, block_bytes: u32, out: &Path) -> Result<()> {
+    fn pack(&self, tree: &Tree, level: u32, blocks: Blocks, out: &Path) -> Result<()> {
         let mut command = self.tools.program("mksquashfs");
         command.arg("-").arg(out).args(["-tar", "-comp", "zstd", "-Xcompression-level", &level.to_string()]);
         command.args([
             "-b",
-            &block_bytes.to_string(),
+            &blocks.bytes.to_string(),
             "-noappend",
             "-no-progress",
             "-quiet",
             "-no-xattrs",
             "-no-exports",
         ]);
-        if block_bytes == LARGE_BLOCK_BYTES {
-            // Ends of so few files share nothing, but the kernel would keep a block in memory to share them.
+        if !blocks.shares {
             command.arg("-no-fragments");
         }
         let epoch = self.config.epoch.to_string();

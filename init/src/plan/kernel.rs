@@ -87,7 +87,8 @@ pub fn settings(facts: &Facts) -> Vec<Action> {
         ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
         // Each published connection is tracked; with 2 GB the kernel stops at 65536.
         ("/proc/sys/net/netfilter/nf_conntrack_max", "262144"),
-        // Half of the memory below 16 MiB, 8 MiB, is kept for devices that can address no more; 1 MiB is enough for them here.
+        // With 2 GB the kernel keeps 8 of the lowest 16 MiB for devices that can address no more, with 4 GB all of them. Few
+        // drivers of such devices are left; an eighth is enough for them.
         // Source: Linux Documentation/admin-guide/sysctl/vm.rst, "lowmem_reserve_ratio".
         ("/proc/sys/vm/lowmem_reserve_ratio", "2048"),
         // Elasticsearch and its kind refuse to start with less.

@@ -29,9 +29,11 @@ const PROFILE_LIMIT: Duration = Duration::from_secs(60);
 const ETC_DIR: &str = "/var/lib/boot2docker/etc";
 /// Docker takes seconds; after this it is worth telling that it is not there yet.
 const DOCKER_LIMIT: Duration = Duration::from_secs(120);
-/// Logins get what Docker's start leaves of the processors, and their share once it is over.
+/// A login on a console gets what others leave of the processors until Docker is up or has failed: it takes a fifth of a second, in
+/// which dockerd would have to wait. While Docker waits for something itself, it has them.
 /// Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, "cpu.weight".
 const LEAST_WEIGHT: &str = "1";
+/// Everybody's weight, unless told otherwise. Source: ditto.
 const USUAL_WEIGHT: &str = "100";
 /// How long Docker waits for the user's script.
 const BOOTSYNC_PATIENCE: Duration = Duration::from_secs(120);
@@ -96,7 +98,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
         stage("docker-settles", &["docker"], vec![settled]),
-        stage("logins-weight", &["logins", "docker-settles"], weigh_logins(facts, USUAL_WEIGHT)),
+        stage("logins-weight", &["logins", "docker-settles"], login_weights(facts, USUAL_WEIGHT)),
         stage("time", &["docker-settles"], time(facts)),
         stage("cron", &["docker-settles"], optional(facts, "/usr/sbin/crond", "crond")),
         stage("slow-keys", &["docker-settles"], slow_keys(state)),
@@ -174,12 +176,12 @@ fn slow_keys(state: &StateFacts) -> Vec<Action> {
 fn logins(facts: &Facts) -> Vec<Action> {
     let mut actions: Vec<_> =
         facts.terminals.iter().map(|terminal| dir(&getty_cgroup(terminal), 0o755)).collect();
-    actions.extend(weigh_logins(facts, LEAST_WEIGHT));
+    actions.extend(login_weights(facts, LEAST_WEIGHT));
     actions.extend(facts.terminals.iter().map(|terminal| start(&format!("getty-{terminal}"), Wait::No)));
     actions
 }
 
-fn weigh_logins(facts: &Facts, weight: &str) -> Vec<Action> {
+fn login_weights(facts: &Facts, weight: &str) -> Vec<Action> {
     let files = facts.terminals.iter().map(|terminal| format!("{}/cpu.weight", getty_cgroup(terminal)));
     files.map(|path| Action::Write { path, text: weight.to_owned() }).collect()
 }

@@ -9,29 +9,40 @@ use anyhow::{Context, Result};
 
 /// "The priority is given." Source: swapon(2).
 const PREFER: libc::c_int = 0x8000;
-/// "Discard freed pages", and all of them at first. Source: swapon(2).
+/// "Discard freed pages"; without further flags also all of them at first. Source: swapon(2).
 const DISCARD: libc::c_int = 0x10000;
 /// The bits that hold the priority.
 const PRIORITY_MASK: libc::c_int = 0x7fff;
 
-/// Lets the kernel swap to `device`; of several, the one with the highest priority is filled first. A disk that `discards` is
-/// told what is free; compressed memory hears of each page anyway, and would go through all of them at the start.
+/// Whether a device is told which pages are free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// A disk may give them back to its host.
+    Yes,
+    /// Compressed memory hears of each page anyway, and would go through all of them at the start.
+    No,
+}
+
+/// Lets the kernel swap to `device`; of several, the one with the highest priority is filled first.
 ///
 /// # Errors
 /// When there is no swap signature, or it is in use already.
-pub fn on(device: &Path, priority: u16, discards: bool) -> Result<()> {
-    switch_on(device, priority, discards)
+pub fn on(device: &Path, priority: u16, discard: Discard) -> Result<()> {
+    switch_on(device, flags(priority, discard))
         .with_context(|| format!("switching swap on {} on", device.display()))
 }
 
 #[expect(unsafe_code, reason = "rustix has no swap calls")]
-fn switch_on(device: &Path, priority: u16, discards: bool) -> io::Result<()> {
+fn switch_on(device: &Path, flags: libc::c_int) -> io::Result<()> {
     let path = CString::new(device.as_os_str().as_bytes())?;
-    let discard = if discards { DISCARD } else { 0 };
-    let flags = PREFER | discard | (libc::c_int::from(priority) & PRIORITY_MASK);
     // SAFETY: `path` is a NUL-terminated string that outlives the call, which keeps no reference to it.
     let result = unsafe { libc::swapon(path.as_ptr(), flags) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn flags(priority: u16, discard: Discard) -> libc::c_int {
+    let discard = if discard == Discard::Yes { DISCARD } else { 0 };
+    PREFER | discard | (libc::c_int::from(priority) & PRIORITY_MASK)
 }
 
 /// Reads what the kernel swaps to, below `root`.
@@ -74,8 +85,14 @@ mod tests {
     }
 
     #[test]
+    fn only_a_disk_is_told_what_is_free() {
+        assert_eq!(flags(10, Discard::Yes), 0x1_800a);
+        assert_eq!(flags(100, Discard::No), 0x8064);
+    }
+
+    #[test]
     fn an_absent_device_is_named() {
-        let error = on(Path::new("/no/such/swap"), 1, true).unwrap_err();
+        let error = on(Path::new("/no/such/swap"), 1, Discard::Yes).unwrap_err();
         assert_eq!(error.to_string(), "switching swap on /no/such/swap on");
     }
 }

@@ -45,6 +45,7 @@ fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
     every_terminal_has_a_login(&mut vm)?;
     ssh.run("echo '* * * * * date > /tmp/cron-was-here' | sudo tee /var/spool/cron/crontabs/root")?;
     engine_knows_its_limits(&docker, &ssh)?;
+    logins_have_their_share_once_docker_is_up(&ssh)?;
     import_image(&ssh)?;
     boot_is_told(&lab, &ssh)?;
     engine_comes_back(&docker, &ssh)?;
@@ -87,6 +88,18 @@ fn engine_knows_its_limits(docker: &Docker, ssh: &Ssh) -> Result<()> {
     let info = docker.get("/info")?;
     assert_eq!((&info["SwapLimit"], &info["Warnings"]), (&Value::Bool(true), &Value::Null));
     assert_eq!(ssh.run("cat /proc/$(cat /var/run/docker.pid)/cgroup")?, "0::/b2d/docker\n");
+    // dockerd has a load address, so its addresses are not in memory of its own.
+    let begin = ssh.run("sudo head -c 9 /proc/$(cat /var/run/docker.pid)/maps")?;
+    assert_eq!(begin, "00400000-");
+    Ok(())
+}
+
+fn logins_have_their_share_once_docker_is_up(ssh: &Ssh) -> Result<()> {
+    let weights =
+        ssh.run("cd /sys/fs/cgroup/b2d && cat containerd/cpu.weight getty-*/cpu.weight | sort -u")?;
+    assert_eq!(weights, "100\n");
+    let kept = ssh.run("cut -f1 /proc/sys/vm/lowmem_reserve_ratio")?;
+    assert_eq!(kept, "2048\n");
     Ok(())
 }
 
