@@ -51,8 +51,9 @@ pub struct Program {
     files: BTreeMap<PathBuf, PathBuf>,
     /// SPDX expression.
     pub licence: String,
-    /// File of its own source with the licence's text.
-    licence_file: Option<PathBuf>,
+    /// Files with the licences' texts, each below the name of its source.
+    #[serde(default)]
+    licence_files: Vec<PathBuf>,
 }
 
 /// A source package.
@@ -173,15 +174,18 @@ impl Compiled<'_> {
         Ok(())
     }
 
-    /// Returns the licence's text out of the program's own source; None without a source.
+    /// Returns the texts of the licences out of the sources, each with the file's path below the name of its source.
     ///
     /// # Errors
-    /// When it is not there.
-    pub(crate) fn licence_text(&self) -> Result<Option<Vec<u8>>> {
-        let (Some((_, archive)), Some(name)) = (self.sources.first(), &self.program.licence_file) else {
-            return Ok(None);
+    /// When one is not there.
+    pub(crate) fn licence_texts(&self) -> Result<Vec<(&Path, Vec<u8>)>> {
+        let text = |path: &'_ Path| {
+            let found = self.sources.iter().find_map(|(source, archive)| {
+                Some(licence_text(archive, path.strip_prefix(&source.name).ok()?))
+            });
+            found.with_context(|| format!("{FILE}: {} is in no source", path.display()))?
         };
-        licence_text(archive, name).map(Some)
+        self.program.licence_files.iter().map(|path| Ok((path.as_path(), text(path)?))).collect()
     }
 }
 
@@ -222,7 +226,7 @@ mod tests {
             ]
             .into(),
             licence: "MIT".into(),
-            licence_file: Some("COPYING".into()),
+            licence_files: vec!["tool/COPYING".into()],
         }
     }
 

@@ -166,8 +166,8 @@ impl Inputs<'_> {
             .filter_map(|binary| Some((format!("debian/{}", binary.name), binary.copyright.clone()?)))
             .collect();
         for compiled in self.compiled {
-            let text = compiled.licence_text()?;
-            texts.extend(text.map(|text| (format!("source/{}", compiled.program.name), text)));
+            let files = compiled.licence_texts()?.into_iter();
+            texts.extend(files.map(|(path, text)| (format!("source/{}", path.display()), text)));
         }
         texts.extend(graph.licence_texts()?);
         let archive = licence_archive(texts, self.config.epoch).context("packing the licences")?;
