@@ -92,6 +92,8 @@ pub const CONTROL_SOCKET: &str = "/run/boot2docker/init.sock";
 /// `step:STAGE/NAME`, `service:NAME` (until ready), and `processor`, the processor time of PID 1 until Docker answered.
 pub const TIMELINE: &str = "/run/boot2docker/timeline";
 
+/// Docker's daemon.
+pub const DOCKERD: &str = "/usr/sbin/dockerd";
 /// The Docker API's local socket.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// dockerd's process id.

@@ -10,7 +10,7 @@ use b2d_sys::contract;
 use crate::facts::{Facts, StateFacts};
 use crate::model::{Action, Policy, ServiceId, Stage, Step, Wait};
 use crate::service::Service;
-use crate::works::{COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM};
+use crate::works::{COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PRELOAD, PRELOAD_LIMIT, PROGRAM};
 use services::{CHRONYD, DOCKER_SETUP_LIMIT};
 
 /// A file system check of a big disk takes minutes; longer means it hangs.
@@ -35,6 +35,8 @@ const DOCKER_LIMIT: Duration = Duration::from_secs(120);
 const LEAST_WEIGHT: &str = "1";
 /// Everybody's weight, unless told otherwise. Source: ditto.
 const USUAL_WEIGHT: &str = "100";
+/// With less memory no program is read before it is needed. Unit: KiB of `MemTotal`.
+const PRELOAD_LEAST_KIB: u64 = 480 << 10;
 /// How long Docker waits for the user's script.
 const BOOTSYNC_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -55,8 +57,10 @@ pub fn early(facts: &Facts) -> Plan {
         stage("mounts", &[], kernel::mounts(facts)),
         stage("rescue", &["mounts"], Vec::from_iter(is_rescue.then_some(asked_for))),
         stage("kernel", &["mounts"], kernel::settings(facts)),
-        stage("devices", &["mounts"], vec![helper(&[PROGRAM, COLDPLUG], COLDPLUG_LIMIT)]),
+        // Everything else waits for the data disk; most disks need no driver that is not there already.
         stage("data-disk", &["mounts"], data_disk()),
+        stage("devices", &["mounts"], vec![helper(&[PROGRAM, COLDPLUG], COLDPLUG_LIMIT)]),
+        stage("preload", &["mounts"], preload(facts)),
     ];
     Plan { stages: without_empty(stages), services: vec![] }
 }
@@ -86,12 +90,13 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("profile", &["state"], vec![helper(&["/usr/sbin/docker-setup", "profile"], PROFILE_LIMIT)]),
         stage("containerd", &["profile"], vec![start("containerd", Wait::No)]),
         stage("hostname", &["state"], hostname),
-        stage("logins", &["kernel", "hostname"], logins(facts)),
         stage("network", &["kernel", "hostname"], network(facts)),
         stage("ssh", &["network"], ssh()),
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
         stage("bootsync", &["profile", "ssh"], bootsync),
         stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
+        // Docker's programs are started before them.
+        stage("logins", &["network"], logins(facts)),
         // dockerd takes longer to get to where it needs containerd than containerd takes, and waits for it there.
         stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
         stage("bootlocal", &["docker"], bootlocal),
@@ -150,6 +155,13 @@ fn dedup(names: &mut Vec<&'static str>) {
     });
 }
 
+/// A single processor has nothing to spare, and little memory no room for what is not used at once.
+fn preload(facts: &Facts) -> Vec<Action> {
+    let has_room = facts.memory_kib.is_some_and(|kib| kib >= PRELOAD_LEAST_KIB);
+    let preload = helper(&[PROGRAM, PRELOAD], PRELOAD_LIMIT);
+    Vec::from_iter((facts.is_multiprocessor && has_room).then_some(preload))
+}
+
 fn data_disk() -> Vec<Action> {
     vec![helper(&["/usr/sbin/automount"], DISK_LIMIT), Action::PlanTheRest]
 }
@@ -173,21 +185,17 @@ fn slow_keys(state: &StateFacts) -> Vec<Action> {
     Vec::from_iter(state.lacks_rsa_key.then_some(make))
 }
 
+/// Their weight comes last: PID 1 waits for a process it starts to become its program, and with the least weight that would take
+/// as long as Docker leaves it no processor.
 fn logins(facts: &Facts) -> Vec<Action> {
-    let mut actions: Vec<_> =
-        facts.terminals.iter().map(|terminal| dir(&getty_cgroup(terminal), 0o755)).collect();
-    actions.extend(login_weights(facts, LEAST_WEIGHT));
-    actions.extend(facts.terminals.iter().map(|terminal| start(&format!("getty-{terminal}"), Wait::No)));
-    actions
+    let start = |terminal: &String| start(&format!("getty-{terminal}"), Wait::No);
+    facts.terminals.iter().map(start).chain(login_weights(facts, LEAST_WEIGHT)).collect()
 }
 
 fn login_weights(facts: &Facts, weight: &str) -> Vec<Action> {
-    let files = facts.terminals.iter().map(|terminal| format!("{}/cpu.weight", getty_cgroup(terminal)));
+    let file = |terminal| format!("{}/getty-{terminal}/cpu.weight", contract::SERVICES_CGROUP);
+    let files = facts.terminals.iter().map(file);
     files.map(|path| Action::Write { path, text: weight.to_owned() }).collect()
-}
-
-fn getty_cgroup(terminal: &str) -> String {
-    format!("{}/getty-{terminal}", contract::SERVICES_CGROUP)
 }
 
 fn time(facts: &Facts) -> Vec<Action> {

@@ -95,7 +95,7 @@ fn docker(log_dir: &Path) -> Service {
         streams: Streams::Log(PathBuf::from(contract::DOCKER_LOG_LINK)),
         limits: daemon_limits(),
         oom_score: DAEMON_OOM_SCORE,
-        ..plain("docker", &["/usr/sbin/dockerd"], log_dir)
+        ..plain("docker", &[contract::DOCKERD], log_dir)
     }
 }
 
