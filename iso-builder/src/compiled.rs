@@ -179,7 +179,7 @@ impl Compiled<'_> {
     /// # Errors
     /// When one is not there.
     pub(crate) fn licence_texts(&self) -> Result<Vec<(&Path, Vec<u8>)>> {
-        let text = |path: &'_ Path| {
+        let text = |path: &Path| {
             let found = self.sources.iter().find_map(|(source, archive)| {
                 Some(licence_text(archive, path.strip_prefix(&source.name).ok()?))
             });
@@ -247,6 +247,14 @@ mod tests {
         let programs = [program.clone()];
         assert_eq!(program_at(&programs, "/usr/bin/tool"), Some(&programs[0]));
         assert_eq!(program_at(&programs, "/usr/bin/other"), None);
+    }
+
+    #[test]
+    fn a_licence_of_no_source_is_named() {
+        let program = program();
+        let compiled = Compiled { program: &program, sources: Vec::new(), folder: PathBuf::new() };
+        let error = compiled.licence_texts().unwrap_err().to_string();
+        assert_eq!(error, "rootfs/compiled.toml: tool/COPYING is in no source");
     }
 
     #[test]
