@@ -88,13 +88,14 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         ),
         // Services and hooks get what the profile exports, so it is evaluated before them.
         stage("profile", &["state"], vec![helper(&["/usr/sbin/docker-setup", "profile"], PROFILE_LIMIT)]),
-        stage("containerd", &["profile"], vec![start("containerd", Wait::No)]),
         stage("hostname", &["state"], hostname),
         stage("network", &["kernel", "hostname"], network(facts)),
         stage("ssh", &["network"], ssh()),
         stage("ssh-ready", &["ssh"], vec![announce("sshd", contract::SSH_READY)]),
         stage("bootsync", &["profile", "ssh"], bootsync),
         stage("docker-setup", after_bootsync, vec![helper(&["/usr/sbin/docker-setup"], DOCKER_SETUP_LIMIT)]),
+        // PID 1 waits while a large program is begun, and all of what comes before dockerd takes longer than containerd does.
+        stage("containerd", &["profile"], vec![start("containerd", Wait::No)]),
         // Docker's programs are started before them.
         stage("logins", &["network"], logins(facts)),
         // dockerd takes longer to get to where it needs containerd than containerd takes, and waits for it there.
