@@ -11,7 +11,6 @@ use tests::container::{IMAGE, import_image};
 use tests::disk::{Image, Layout};
 use tests::docker::Docker;
 use tests::second_console::SecondConsole;
-use tests::slot::Slot;
 use tests::ssh::Ssh;
 use tests::{Deadline, Lab, Vm};
 
@@ -19,8 +18,9 @@ use tests::{Deadline, Lab, Vm};
 const LARGEST_RSS_KIB: u64 = 3 << 10;
 const LARGEST_PROGRAM: u64 = 2 << 20;
 
-/// How much of the time until Docker answers may be PID 1's own.
-const LARGEST_SHARE: f64 = 10.0;
+/// How much of the time until Docker answers may be stage 0's and PID 1's own, per cent, counted in instructions. The clock of a busy
+/// host would also count what the host does meanwhile, above all giving the machine its memory.
+const LARGEST_SHARE: f64 = 5.0;
 
 /// How long the machine stands still in the test of every day, and in the proof.
 const NAP: Duration = Duration::from_secs(20);
@@ -40,12 +40,8 @@ fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
         .with_several_cpus()
         .disk(&disk, Bus::Virtio)
         .with_second_console(SecondConsole::Virtio);
-    // What PID 1 takes of the boot is measured, so no other machine boots meanwhile: what takes the host's processors away from
-    // one counts as used by whoever ran.
-    let quiet = Slot::acquire(&lab.slots())?;
     let mut vm = plan.start()?;
     let docker = vm.docker()?;
-    drop(quiet);
     let ssh = vm.ssh()?;
     every_terminal_has_a_login(&mut vm)?;
     ssh.run("echo '* * * * * date > /tmp/cron-was-here' | sudo tee /var/spool/cron/crontabs/root")?;
@@ -69,7 +65,21 @@ fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
     disk.check(&lab)
 }
 
-/// The same as in the test above, with a pause as long as a real one.
+#[test]
+fn the_boot_is_little_of_pid_1s_own() -> Result<()> {
+    let lab = Lab::new("share")?;
+    let mut vm = Vm::plan(&lab).counted().start()?;
+    vm.await_docker()?;
+    let table = vm.ssh()?.run("boot2docker-boot time")?;
+    println!("{table}");
+    let share =
+        table.rsplit_once(", ").and_then(|(_, rest)| rest.split_once(" % of the time")).map(|(n, _)| n);
+    let share: f64 = share.with_context(|| format!("finding PID 1's share in\n{table}"))?.parse()?;
+    ensure!(share <= LARGEST_SHARE, "PID 1 takes too much of the boot:\n{table}");
+    vm.press_power_button()
+}
+
+/// The same as in the first test, with a pause as long as a real one.
 #[test]
 #[ignore = "takes ten minutes of waiting"]
 fn the_clock_is_right_after_ten_minutes_of_sleep() -> Result<()> {
@@ -113,10 +123,6 @@ fn boot_is_told(lab: &Lab, ssh: &Ssh) -> Result<()> {
     let has = |part: &str| table.contains(part);
     ensure!(has(" kernel\n") && has(" stage0\n") && has(" data-disk\n"), "stages are missing:\n{table}");
     ensure!(has("containerd ready") && has("dockerd ready"), "daemons are missing:\n{table}");
-    let share =
-        table.rsplit_once(", ").and_then(|(_, rest)| rest.split_once(" % of the time")).map(|(n, _)| n);
-    let share: f64 = share.with_context(|| format!("finding PID 1's share in\n{table}"))?.parse()?;
-    ensure!(share <= LARGEST_SHARE, "PID 1 takes too much of the boot:\n{table}");
     println!("{table}");
     let spans: Value = serde_json::from_str(&ssh.run("boot2docker-boot json")?)?;
     let is_docker = |span: &&Value| span["kind"] == "service" && span["name"] == "docker";
