@@ -4,7 +4,6 @@
 mod clock;
 pub mod coldplug;
 mod host_clock;
-mod preload;
 mod rotate;
 mod terminal_size;
 
@@ -17,7 +16,7 @@ use b2d_sys::logging;
 
 use crate::facts::{Facts, StateFacts};
 use crate::works::{
-    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, PRELOAD, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK,
+    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK,
 };
 use crate::{finish, plan};
 
@@ -34,7 +33,6 @@ pub fn run(words: &[&str]) -> Option<Result<()>> {
             Ok(())
         }
         [COLDPLUG] => coldplug::run(root),
-        [PRELOAD] => preload::run(root),
         [WATCH_CLOCK] => clock::run(root),
         [HOST_CLOCK] => host_clock::run(root),
         [ON_SIZED_TERMINAL, program, ref args @ ..] => terminal_size::run(program, args),

@@ -1,18 +1,13 @@
 //! Files and directories, written so that a power cut leaves the old or the new content, never half of it.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{Advice, IFlags, fadvise, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
-
-/// The most that the kernel reads when it is asked once. Unit: bytes.
-/// Source: Linux mm/readahead.c, `force_page_cache_ra()`; include/linux/pagemap.h, `VM_READAHEAD_PAGES`.
-const READ_AHEAD_BYTES: NonZeroU64 = NonZeroU64::new(128 << 10).unwrap();
 
 /// Replaces `path` by a file with these bytes, permission bits and owner (uid, gid; None: ours).
 ///
@@ -37,18 +32,6 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) ->
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-/// Has the kernel read a file into the page cache, and waits for what has to be unpacked for that.
-///
-/// # Errors
-/// When the file system refuses. Source: posix_fadvise(2), `POSIX_FADV_WILLNEED`.
-pub fn read_ahead(file: &File) -> io::Result<()> {
-    // The end of a pipe has no length, but is refused as well.
-    let length = file.metadata()?.len().max(1);
-    (0..length)
-        .step_by(READ_AHEAD_BYTES.get() as usize)
-        .try_for_each(|at| Ok(fadvise(file, at, Some(READ_AHEAD_BYTES), Advice::WillNeed)?))
 }
 
 /// Makes `path` and its missing parents (0755) directories, and gives `path` these permission bits and owner.
@@ -158,13 +141,6 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-
-    #[test]
-    fn a_file_is_read_ahead_and_a_pipe_is_refused() {
-        read_ahead(&tempfile::tempfile().unwrap()).unwrap();
-        let (_, end) = rustix::pipe::pipe().unwrap();
-        assert_eq!(read_ahead(&end.into()).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
-    }
 
     #[test]
     fn files_are_replaced_with_mode() {

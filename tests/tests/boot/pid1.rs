@@ -11,6 +11,7 @@ use tests::container::{IMAGE, import_image};
 use tests::disk::{Image, Layout};
 use tests::docker::Docker;
 use tests::second_console::SecondConsole;
+use tests::slot::Slot;
 use tests::ssh::Ssh;
 use tests::{Deadline, Lab, Vm};
 
@@ -18,9 +19,10 @@ use tests::{Deadline, Lab, Vm};
 const LARGEST_RSS_KIB: u64 = 3 << 10;
 const LARGEST_PROGRAM: u64 = 2 << 20;
 
-/// How much of the time until Docker answers may be stage 0's and PID 1's own, per cent, counted in instructions. The clock of a busy
-/// host would also count what the host does meanwhile, above all giving the machine its memory.
-const LARGEST_SHARE: f64 = 5.0;
+/// How much of the time until Docker answers may be PID 1's own.
+const LARGEST_SHARE: f64 = 10.0;
+/// The same counted in instructions, without what the host does meanwhile.
+const LARGEST_COUNTED_SHARE: f64 = 5.0;
 
 /// How long the machine stands still in the test of every day, and in the proof.
 const NAP: Duration = Duration::from_secs(20);
@@ -40,8 +42,12 @@ fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
         .with_several_cpus()
         .disk(&disk, Bus::Virtio)
         .with_second_console(SecondConsole::Virtio);
+    // What PID 1 takes of the boot is measured, so no other machine boots meanwhile: what takes the host's processors away from
+    // one counts as used by whoever ran.
+    let quiet = Slot::acquire(&lab.slots())?;
     let mut vm = plan.start()?;
     let docker = vm.docker()?;
+    drop(quiet);
     let ssh = vm.ssh()?;
     every_terminal_has_a_login(&mut vm)?;
     ssh.run("echo '* * * * * date > /tmp/cron-was-here' | sudo tee /var/spool/cron/crontabs/root")?;
@@ -72,10 +78,7 @@ fn the_boot_is_little_of_pid_1s_own() -> Result<()> {
     vm.await_docker()?;
     let table = vm.ssh()?.run("boot2docker-boot time")?;
     println!("{table}");
-    let share =
-        table.rsplit_once(", ").and_then(|(_, rest)| rest.split_once(" % of the time")).map(|(n, _)| n);
-    let share: f64 = share.with_context(|| format!("finding PID 1's share in\n{table}"))?.parse()?;
-    ensure!(share <= LARGEST_SHARE, "PID 1 takes too much of the boot:\n{table}");
+    ensure!(share(&table)? <= LARGEST_COUNTED_SHARE, "PID 1 takes too much of the boot:\n{table}");
     vm.press_power_button()
 }
 
@@ -123,6 +126,7 @@ fn boot_is_told(lab: &Lab, ssh: &Ssh) -> Result<()> {
     let has = |part: &str| table.contains(part);
     ensure!(has(" kernel\n") && has(" stage0\n") && has(" data-disk\n"), "stages are missing:\n{table}");
     ensure!(has("containerd ready") && has("dockerd ready"), "daemons are missing:\n{table}");
+    ensure!(share(&table)? <= LARGEST_SHARE, "PID 1 takes too much of the boot:\n{table}");
     println!("{table}");
     let spans: Value = serde_json::from_str(&ssh.run("boot2docker-boot json")?)?;
     let is_docker = |span: &&Value| span["kind"] == "service" && span["name"] == "docker";
@@ -132,6 +136,13 @@ fn boot_is_told(lab: &Lab, ssh: &Ssh) -> Result<()> {
     ensure!(svg.starts_with("<svg ") && svg.contains("docker ("), "no drawing: {svg}");
     // For people to look at.
     Ok(fs::write(lab.folder().join("boot.svg"), svg)?)
+}
+
+/// Returns the per cent of the boot that were stage 0's and PID 1's own, as the table's last line tells.
+fn share(table: &str) -> Result<f64> {
+    let share =
+        table.rsplit_once(", ").and_then(|(_, rest)| rest.split_once(" % of the time")).map(|(n, _)| n);
+    Ok(share.with_context(|| format!("finding PID 1's share in\n{table}"))?.parse()?)
 }
 
 fn engine_comes_back(docker: &Docker, ssh: &Ssh) -> Result<()> {
