@@ -8,6 +8,7 @@ mod consoles;
 mod docs;
 mod facts;
 mod finish;
+mod idle;
 mod layers;
 mod medium;
 mod model;

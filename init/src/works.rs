@@ -23,6 +23,10 @@ pub const RESIZE: &str = "--resize";
 pub const ROTATE_LOG: &str = "--rotate-log";
 /// Copying the most a log may hold to a slow disk.
 pub const ROTATE_LOG_LIMIT: Duration = Duration::from_secs(60);
+/// Moves memory of services into swap; their names follow.
+pub const PAGE_OUT: &str = "--page-out";
+/// Compressing what two programs have of their own on a busy machine.
+pub const PAGE_OUT_LIMIT: Duration = Duration::from_secs(10);
 /// Unmounts everything.
 pub const UNMOUNT_ALL: &str = "--unmount-all";
 /// Writes everything out.

@@ -109,7 +109,7 @@ impl Machine {
         self.unit_event(&id, Event::Exited { is_clean: units::is_clean(status) });
     }
 
-    /// Lets time pass for services, jobs, waiting steps and a planned end.
+    /// Lets time pass for services, jobs, waiting steps, what is looked after and a planned end.
     pub(super) fn time_passes(&mut self) {
         let now = clock::since_kernel_start();
         self.jobs_run_late(now);
@@ -120,7 +120,7 @@ impl Machine {
             self.unit_event(&id, Event::Tick);
         }
         self.waits_run_late(now);
-        self.check_logs(now);
+        self.upkeep(now);
         if let Some((end, _)) = self.planned_end.filter(|(_, at)| now >= *at) {
             self.planned_end = None;
             self.end_machine("planned shutdown", end);

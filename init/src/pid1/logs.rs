@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use b2d_sys::contract;
 
@@ -12,8 +11,6 @@ use super::jobs::{Owner, Patience};
 use crate::service::Streams;
 use crate::works::{PROGRAM, ROTATE_LOG, ROTATE_LOG_LIMIT};
 
-/// How often logs are looked at: a service that writes 20 MB/s is caught at 300 MB.
-const INTERVAL: Duration = Duration::from_secs(15);
 /// A log on the data disk grows to this; as much again is kept in `NAME.log.1`.
 const DISK_BYTES: u64 = 10 << 20;
 /// The same for a log in memory.
@@ -21,11 +18,7 @@ const MEMORY_BYTES: u64 = 1 << 20;
 
 impl Machine {
     /// Puts logs aside that have grown too big.
-    pub(super) fn check_logs(&mut self, now: Duration) {
-        if self.shutdown.is_some() || self.log_check_at.is_none_or(|at| now < at) {
-            return;
-        }
-        self.log_check_at = Some(now + INTERVAL);
+    pub(super) fn check_logs(&mut self) {
         for (log, limit) in self.logs() {
             // One that hangs is not joined by another.
             let is_busy = self.jobs.values().any(|job| job.rotates(&log));
@@ -39,11 +32,6 @@ impl Machine {
                 log::warn!("{error:#}");
             }
         }
-    }
-
-    /// Begins to look at the logs.
-    pub(super) fn watch_logs(&mut self, now: Duration) {
-        self.log_check_at = Some(now + INTERVAL);
     }
 
     /// Returns every log and what it may grow to.

@@ -15,6 +15,7 @@ mod sources;
 mod steps;
 mod timeline;
 mod units;
+mod upkeep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -31,6 +32,7 @@ use b2d_sys::power::End;
 use crate::birth::Birth;
 use crate::consoles::Consoles;
 use crate::facts::Facts;
+use crate::idle::Idle;
 use crate::model::ServiceId;
 use crate::options;
 use crate::plan;
@@ -62,7 +64,8 @@ struct Machine {
     timeline: Timeline,
     planned_end: Option<(End, Duration)>,
     shutdown: Option<Shutdown>,
-    log_check_at: Option<Duration>,
+    upkeep_at: Option<Duration>,
+    idle: Idle,
     is_rest_planned: bool,
     is_on_disk: bool,
 }
@@ -116,7 +119,8 @@ impl Machine {
             timeline: Timeline::new(birth, clock::since_kernel_start()),
             planned_end: None,
             shutdown: None,
-            log_check_at: None,
+            upkeep_at: None,
+            idle: Idle::default(),
             is_rest_planned: false,
             is_on_disk: false,
         })

@@ -69,7 +69,7 @@ impl Machine {
         let others = [
             self.planned_end.map(|(_, at)| at),
             self.shutdown.map(|_| self.shutdown_wake_at()),
-            self.log_check_at.filter(|_| self.shutdown.is_none()),
+            self.upkeep_at.filter(|_| self.shutdown.is_none()),
         ];
         let next = units.chain(jobs).chain(waits).chain(others).flatten().min()?;
         Some(next.saturating_sub(clock::since_kernel_start()))

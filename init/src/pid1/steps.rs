@@ -109,7 +109,7 @@ impl Machine {
         let plan = plan::rest(&self.facts, &state);
         self.is_rest_planned = true;
         self.is_on_disk = state.is_on_disk;
-        self.watch_logs(clock::since_kernel_start());
+        self.begin_upkeep(clock::since_kernel_start());
         for service in plan.services {
             self.add_unit(service);
         }

@@ -25,6 +25,12 @@ const DAEMON_OOM_SCORE: i16 = -500;
 /// sshd is the way in for repairs. Source: OpenSSH `platform.c`.
 const SSHD_OOM_SCORE: i16 = -1000;
 
+/// The engine, and what runs containers for it.
+const DOCKER: &str = "docker";
+const CONTAINERD: &str = "containerd";
+/// Both, which lie idle most of the time.
+pub const DAEMONS: [&str; 2] = [DOCKER, CONTAINERD];
+
 /// The clock's keeper.
 pub const CHRONYD: &str = "/usr/sbin/chronyd";
 
@@ -77,13 +83,13 @@ fn containerd(log_dir: &Path) -> Service {
         },
         limits: daemon_limits(),
         oom_score: DAEMON_OOM_SCORE,
-        ..plain("containerd", &argv, log_dir)
+        ..plain(CONTAINERD, &argv, log_dir)
     }
 }
 
 fn docker(log_dir: &Path) -> Service {
     Service {
-        after: vec![ServiceId::new("containerd")],
+        after: vec![ServiceId::new(CONTAINERD)],
         args_from: Some(contract::DOCKERD_ARGS),
         env_from: Some(contract::PROFILE_ENV),
         limits_from: Some(contract::DAEMON_LIMITS),
@@ -95,7 +101,7 @@ fn docker(log_dir: &Path) -> Service {
         streams: Streams::Log(PathBuf::from(contract::DOCKER_LOG_LINK)),
         limits: daemon_limits(),
         oom_score: DAEMON_OOM_SCORE,
-        ..plain("docker", &[contract::DOCKERD], log_dir)
+        ..plain(DOCKER, &[contract::DOCKERD], log_dir)
     }
 }
 

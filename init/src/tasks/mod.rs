@@ -4,6 +4,7 @@
 mod clock;
 pub mod coldplug;
 mod host_clock;
+mod page_out;
 mod rotate;
 mod terminal_size;
 
@@ -16,7 +17,7 @@ use b2d_sys::logging;
 
 use crate::facts::{Facts, StateFacts};
 use crate::works::{
-    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK,
+    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, PAGE_OUT, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK,
 };
 use crate::{finish, plan};
 
@@ -37,6 +38,7 @@ pub fn run(words: &[&str]) -> Option<Result<()>> {
         [HOST_CLOCK] => host_clock::run(root),
         [ON_SIZED_TERMINAL, program, ref args @ ..] => terminal_size::run(program, args),
         [RESIZE] => terminal_size::resize(),
+        [PAGE_OUT, ref services @ ..] => page_out::run(root, services),
         [ROTATE_LOG, path, bytes] => rotate::run(Path::new(path), bytes),
         _ => return None,
     })

@@ -1,11 +1,17 @@
-//! Swap space: switching it on, giving it up.
+//! Swap space: switching it on, moving memory there, giving it up.
 
 use std::ffi::CString;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::process::Pid;
 
 /// "The priority is given." Source: swapon(2).
 const PREFER: libc::c_int = 0x8000;
@@ -50,9 +56,62 @@ fn flags(priority: u16, discard: Discard) -> libc::c_int {
 /// # Errors
 /// When `/proc` is not mounted.
 pub fn areas(root: &Path) -> Result<Vec<PathBuf>> {
+    Ok(read(root)?
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .map(PathBuf::from)
+        .collect())
+}
+
+/// Reads how many bytes still fit into compressed memory that the kernel swaps to, below `root`.
+/// Source: `proc_swaps(5)`; Linux `Documentation/admin-guide/blockdev/zram.rst` for the name.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn compressed_room(root: &Path) -> Result<u64> {
+    let of_line = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|device| device.starts_with("/dev/zram"))?;
+        let (size, used) = (words.nth(1)?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?);
+        Some(size.saturating_sub(used) << 10)
+    };
+    Ok(read(root)?.lines().filter_map(of_line).sum())
+}
+
+fn read(root: &Path) -> Result<String> {
     let path = root.join("proc/swaps");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(PathBuf::from).collect())
+    fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Has the kernel move these addresses of a process into swap. One that has ended, or addresses it has given up meanwhile, are no
+/// error.
+///
+/// # Errors
+/// When we may not, or the kernel cannot.
+pub fn page_out(pid: Pid, addresses: &[Range<usize>]) -> io::Result<()> {
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()),
+        opened => opened?,
+    };
+    addresses.iter().try_for_each(|range| match advise(process.as_fd(), range) {
+        // Gone with its process, given up, or locked.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOMEM | libc::EINVAL)) => {
+            Ok(())
+        }
+        outcome => outcome,
+    })
+}
+
+/// Source: `process_madvise(2)`.
+#[expect(unsafe_code, reason = "rustix has no advice for other processes' memory")]
+fn advise(process: BorrowedFd<'_>, range: &Range<usize>) -> io::Result<()> {
+    let range = libc::iovec { iov_base: range.start as *mut libc::c_void, iov_len: range.len() };
+    let (process, advice) = (process.as_raw_fd(), libc::MADV_PAGEOUT);
+    // SAFETY: the call reads one iovec that outlives it; its address is the other process', in which nothing changes but where
+    // pages lie.
+    let result = unsafe { libc::syscall(libc::SYS_process_madvise, process, &raw const range, 1, advice, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Takes everything back from a swap area, after which its file system can be unmounted.
@@ -82,6 +141,21 @@ mod tests {
             "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 1 0 -2\n/mnt/sda1/swap file 1 0 -3\n";
         fs::write(dir.path().join("proc/swaps"), text).unwrap();
         assert_eq!(areas(dir.path()).unwrap(), ["/dev/sda2", "/mnt/sda1/swap"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn only_compressed_memory_has_room() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("proc")).unwrap();
+        for (lines, room) in [
+            ("", 0),
+            ("/dev/vda2 partition 1023996 0 -2\n", 0),
+            ("/dev/vda2 partition 1023996 0 -2\n/dev/zram0 partition 1000 400 100\n", 600 << 10),
+        ] {
+            let text = format!("Filename Type Size Used Priority\n{lines}");
+            fs::write(dir.path().join("proc/swaps"), text).unwrap();
+            assert_eq!(compressed_room(dir.path()).unwrap(), room, "{lines}");
+        }
     }
 
     #[test]

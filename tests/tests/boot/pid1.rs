@@ -19,6 +19,9 @@ use tests::{Deadline, Lab, Vm};
 const LARGEST_RSS_KIB: u64 = 3 << 10;
 const LARGEST_PROGRAM: u64 = 2 << 20;
 
+/// What an idle dockerd, or containerd with a shim, keeps in memory of its own. Unit: bytes.
+const LARGEST_IDLE: u64 = 3 << 20;
+
 /// How much of the time until Docker answers may be PID 1's own.
 const LARGEST_SHARE: f64 = 10.0;
 /// The same counted in instructions, without what the host does meanwhile.
@@ -63,6 +66,7 @@ fn what_dies_comes_back_and_what_appears_is_used() -> Result<()> {
     late_devices_are_used(&mut vm, &lab, &ssh)?;
     clock_goes_on(&mut vm, NAP)?;
     ssh.until("test -s /tmp/cron-was-here").context("awaiting cron")?;
+    idle_daemons_lie_in_compressed_memory(&docker, &ssh)?;
     pid1_is_small(&ssh)?;
     for _ in 0..5 {
         vm.qmp().press_power_button()?;
@@ -237,6 +241,18 @@ fn clock_goes_on(vm: &mut Vm, pause: Duration) -> Result<()> {
     let host = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     ensure!(host.abs_diff(guest) <= CLOCK_ERROR, "the guest's clock says {guest}, the host's {host}");
     ssh.run("grep 'the machine stood still for' /boot.log").map(drop)
+}
+
+fn idle_daemons_lie_in_compressed_memory(docker: &Docker, ssh: &Ssh) -> Result<()> {
+    let own =
+        |service: &str| format!("awk '/^anon / {{ print $2 }}' /sys/fs/cgroup/b2d/{service}/memory.stat");
+    let lies_idle = |service| format!("test $({}) -lt {LARGEST_IDLE}", own(service));
+    ssh.until(&format!("{} && {}", lies_idle("docker"), lies_idle("containerd")))?;
+    ssh.run("awk '/^.dev.zram0/ { exit !($4 > 8192) }' /proc/swaps")
+        .context("looking into compressed memory")?;
+    // It is all there.
+    docker.get("/info")?;
+    ssh.run("docker exec phoenix /bin/busybox true").map(drop)
 }
 
 fn pid1_is_small(ssh: &Ssh) -> Result<()> {
