@@ -1,11 +1,11 @@
 //! When the memory of idle Docker daemons is moved into compressed swap. Pure.
 //!
 //! dockerd, containerd and its shims keep memory of their own at which, while nothing happens, nobody looks but Go's garbage
-//! collector, every two minutes. Compressed it takes a seventh; what is asked for again is back within microseconds.
+//! collector, every two minutes. Compressed it takes a quarter; what is asked for again is back within microseconds.
 
 use std::time::Duration;
 
-/// The daemons are idle when they used less than this share of a processor since the last look.
+/// The daemons are idle when all of them together used less than one in so many parts of a processor since the last look.
 const IDLE_SHARE: u32 = 100;
 /// Less is not worth starting a process for. Unit: bytes.
 const WORTHWHILE: u64 = 4 << 20;
