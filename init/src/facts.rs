@@ -27,6 +27,8 @@ pub struct Facts {
     pub platform: Platform,
     /// Memory of the machine. Unit: KiB. None if the kernel does not tell.
     pub memory_kib: Option<u64>,
+    /// Whether the machine has more than one processor.
+    pub is_multiprocessor: bool,
     /// Mount points in use.
     pub mounted: BTreeSet<PathBuf>,
     /// Terminals with somebody behind them, names below `/dev`.
@@ -89,6 +91,7 @@ impl Facts {
             cmdline: or_absent("the kernel command line", KernelCmdline::read(root)),
             platform: platform(root),
             memory_kib: memory_kib(root),
+            is_multiprocessor: is_multiprocessor(root),
             mounted: or_absent("the mount table", mounts).into_iter().map(|mount| mount.target).collect(),
             terminals: terminals(root),
             interfaces,
@@ -124,6 +127,12 @@ fn sysctls(root: &Path) -> Vec<Setting> {
     let (settings, complaints) = sysctl::parse(&or_absent(&path.display().to_string(), text));
     complaints.iter().for_each(|complaint| log::warn!("{complaint}"));
     settings
+}
+
+/// Tells from a list such as `0-3`. Source: Linux `Documentation/admin-guide/cputopology.rst`.
+fn is_multiprocessor(root: &Path) -> bool {
+    let online = fs::read_to_string(root.join("sys/devices/system/cpu/online"));
+    online.is_ok_and(|list| list.contains(['-', ',']))
 }
 
 /// Reads the memory of the machine. Unit: KiB. Source: proc_meminfo(5).
@@ -226,10 +235,12 @@ mod tests {
         put("proc/cpuinfo", "processor: 0\nflags\t\t: fpu hypervisor\n");
         put("sys/class/rtc/rtc0/since_epoch", "1\n");
         put("proc/meminfo", "MemTotal:        2016520 kB\nMemFree:          1 kB\n");
+        put("sys/devices/system/cpu/online", "0-1\n");
         put("etc/sysctl.conf", "vm.swappiness = 10\n");
         let expected = Facts {
             cmdline: KernelCmdline::parse("quiet b2d.nodhcp"),
             memory_kib: Some(2_016_520),
+            is_multiprocessor: true,
             mounted: ["/", "/dev"].map(PathBuf::from).into(),
             terminals: ["tty1", "ttyS0", "hvc0"].map(str::to_owned).into(),
             interfaces: ["eth2", "eth10"].map(str::to_owned).into(),

@@ -9,6 +9,10 @@ pub const PROGRAM: &str = "/usr/sbin/init";
 pub const COLDPLUG: &str = "--coldplug";
 /// A driver may take long to start a slow device; longer means it hangs.
 pub const COLDPLUG_LIMIT: Duration = Duration::from_secs(120);
+/// Reads dockerd's program into memory.
+pub const PRELOAD: &str = "--preload";
+/// Reading 75 MiB from a slow medium.
+pub const PRELOAD_LIMIT: Duration = Duration::from_secs(60);
 /// Watches for lost time, for ever.
 pub const WATCH_CLOCK: &str = "--watch-clock";
 /// Shows chronyd the clock of the host.

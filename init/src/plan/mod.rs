@@ -10,7 +10,7 @@ use b2d_sys::contract;
 use crate::facts::{Facts, StateFacts};
 use crate::model::{Action, Policy, ServiceId, Stage, Step, Wait};
 use crate::service::Service;
-use crate::works::{COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PROGRAM};
+use crate::works::{COLDPLUG, COLDPLUG_LIMIT, HOST_CLOCK, HOST_CLOCK_LIMIT, PRELOAD, PRELOAD_LIMIT, PROGRAM};
 use services::{CHRONYD, DOCKER_SETUP_LIMIT};
 
 /// A file system check of a big disk takes minutes; longer means it hangs.
@@ -35,6 +35,8 @@ const DOCKER_LIMIT: Duration = Duration::from_secs(120);
 const LEAST_WEIGHT: &str = "1";
 /// Everybody's weight, unless told otherwise. Source: ditto.
 const USUAL_WEIGHT: &str = "100";
+/// With less memory no program is read before it is needed. Unit: KiB of `MemTotal`.
+const PRELOAD_LEAST_KIB: u64 = 480 << 10;
 /// How long Docker waits for the user's script.
 const BOOTSYNC_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -97,6 +99,8 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
         stage("logins", &["network"], logins(facts)),
         // dockerd takes longer to get to where it needs containerd than containerd takes, and waits for it there.
         stage("docker", &["containerd", "docker-setup"], vec![start("docker", Wait::No)]),
+        // Begun before dockerd it would take a processor from PID 1, which has nothing more to do then.
+        stage("preload", &["docker"], preload(facts)),
         stage("bootlocal", &["docker"], bootlocal),
         stage("docker-ready", &["docker"], vec![announce("docker", contract::DOCKER_READY)]),
         // What people wait for comes first; what follows would take the processor away from it.
@@ -151,6 +155,13 @@ fn dedup(names: &mut Vec<&'static str>) {
         seen.push(*name);
         is_new
     });
+}
+
+/// A single processor has nothing to spare, and little memory no room for what is not used at once.
+fn preload(facts: &Facts) -> Vec<Action> {
+    let has_room = facts.memory_kib.is_some_and(|kib| kib >= PRELOAD_LEAST_KIB);
+    let preload = helper(&[PROGRAM, PRELOAD], PRELOAD_LIMIT);
+    Vec::from_iter((facts.is_multiprocessor && has_room).then_some(preload))
 }
 
 fn data_disk() -> Vec<Action> {

@@ -12,6 +12,7 @@ fn usual() -> Facts {
     Facts {
         cmdline: KernelCmdline::parse("loglevel=3 console=ttyS0 console=tty0"),
         memory_kib: Some(2_016_520),
+        is_multiprocessor: true,
         mounted: ["/", "/proc", "/sys", "/dev"].map(Into::into).into(),
         terminals: ["tty1", "ttyS0"].map(str::to_owned).into(),
         interfaces: ["eth0", "eth1"].map(str::to_owned).into(),
@@ -34,6 +35,20 @@ fn on_disk() -> StateFacts {
 
 fn bare() -> Facts {
     Facts { cmdline: KernelCmdline::parse("b2d.nodhcp b2d.noautologin"), ..usual() }
+}
+
+#[test]
+fn a_program_is_read_ahead_where_there_is_room_and_a_processor_for_it() {
+    for (is_multiprocessor, memory_kib, expected) in [
+        (true, Some(2_016_520), true),
+        (true, Some(460_000), false),
+        (true, None, false),
+        (false, Some(2_016_520), false),
+    ] {
+        let plan = rest(&Facts { is_multiprocessor, memory_kib, ..usual() }, &StateFacts::default());
+        let found = plan.stages.iter().any(|stage| stage.name == "preload");
+        assert_eq!(found, expected, "{is_multiprocessor} {memory_kib:?}");
+    }
 }
 
 #[test]

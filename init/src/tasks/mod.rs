@@ -5,6 +5,7 @@ mod clock;
 pub mod coldplug;
 mod host_clock;
 mod page_out;
+mod preload;
 mod rotate;
 mod terminal_size;
 
@@ -17,7 +18,8 @@ use b2d_sys::logging;
 
 use crate::facts::{Facts, StateFacts};
 use crate::works::{
-    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, PAGE_OUT, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL, WATCH_CLOCK,
+    COLDPLUG, HOST_CLOCK, ON_SIZED_TERMINAL, PAGE_OUT, PRELOAD, RESIZE, ROTATE_LOG, SYNC, UNMOUNT_ALL,
+    WATCH_CLOCK,
 };
 use crate::{finish, plan};
 
@@ -34,6 +36,7 @@ pub fn run(words: &[&str]) -> Option<Result<()>> {
             Ok(())
         }
         [COLDPLUG] => coldplug::run(root),
+        [PRELOAD] => preload::run(root),
         [WATCH_CLOCK] => clock::run(root),
         [HOST_CLOCK] => host_clock::run(root),
         [ON_SIZED_TERMINAL, program, ref args @ ..] => terminal_size::run(program, args),
