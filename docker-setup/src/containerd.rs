@@ -6,8 +6,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use b2d_sys::contract::{DOCKER_PID, SERVICES_CGROUP};
 use b2d_sys::effects::cmd::{Cmd, Deadline};
 
@@ -18,6 +20,13 @@ use crate::renew::SERVICE;
 const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
 /// containerd is killed after 5 s.
 const RESTART_SECS: u64 = 30;
+
+/// From its fork to where it has its arguments, which takes as long as the beginning of its program is unpacked.
+const BIRTH_SECS: u64 = 20;
+/// How long until the next look at one that is being born.
+const BIRTH_PAUSE: Duration = Duration::from_millis(10);
+/// PID 1's name, which its child has until it becomes containerd.
+const PARENT: &str = "init";
 
 /// A file by its identity: device and inode.
 type Identity = (u64, u64);
@@ -56,14 +65,43 @@ fn is_elsewhere(in_use: &InUse, root: &Path, database: Option<Identity>) -> bool
 /// Returns what the containerd of PID 1's works on, or None if it does not run.
 fn in_use() -> Result<Option<InUse>> {
     let list = Path::new(SERVICES_CGROUP).join("containerd/cgroup.procs");
-    // No cgroup: it was never started.
-    let Ok(processes) = fs::read_to_string(&list) else { return Ok(None) };
-    let mut folders = processes.lines().map(|pid| Path::new("/proc").join(pid));
-    // Its shims are there as well.
-    let Some(process) = folders.find(|process| is_named(process, "containerd")) else { return Ok(None) };
+    let deadline = Deadline::secs(BIRTH_SECS);
+    loop {
+        // No cgroup: it was never started.
+        let Ok(processes) = fs::read_to_string(&list) else { return Ok(None) };
+        match look(Path::new("/proc"), &processes)? {
+            Seen::Running(in_use) => return Ok(Some(in_use)),
+            Seen::Nothing => return Ok(None),
+            Seen::Birth => {
+                ensure!(!deadline.has_passed(), "containerd has no arguments after {BIRTH_SECS} s")
+            }
+        }
+        thread::sleep(BIRTH_PAUSE);
+    }
+}
+
+/// What there is of containerd.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    /// It is still PID 1's child, or has no arguments yet.
+    Birth,
+    Running(InUse),
+}
+
+/// Looks for containerd among processes, its shims and runc, by a list of their numbers.
+fn look(proc: &Path, processes: &str) -> Result<Seen> {
+    let folders: Vec<PathBuf> = processes.lines().map(|pid| proc.join(pid)).collect();
+    let Some(process) = folders.iter().find(|process| is_named(process, "containerd")) else {
+        let is_birth = folders.iter().any(|process| is_named(process, PARENT));
+        return Ok(if is_birth { Seen::Birth } else { Seen::Nothing });
+    };
     let words = fs::read(process.join("cmdline"));
     let words = words.with_context(|| format!("reading {}", process.join("cmdline").display()))?;
-    Ok(Some(InUse { root: root_in(&words), database: open_database(&process.join("fd"))? }))
+    if words.is_empty() {
+        return Ok(Seen::Birth);
+    }
+    Ok(Seen::Running(InUse { root: root_in(&words), database: open_database(&process.join("fd"))? }))
 }
 
 /// Returns the root in a command line as the kernel shows it, each word ended by a NUL.
@@ -120,6 +158,28 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn containerd_that_is_being_born_is_told_from_none() {
+        let proc = tempfile::tempdir().unwrap();
+        let put = |pid: &str, name: &str, words: &str| {
+            let folder = proc.path().join(pid);
+            fs::create_dir_all(folder.join("fd")).unwrap();
+            fs::write(folder.join("comm"), format!("{name}\n")).unwrap();
+            fs::write(folder.join("cmdline"), words).unwrap();
+        };
+        let seen = |list| look(proc.path(), list).unwrap();
+        assert_eq!(seen(""), Seen::Nothing);
+        put("7", "containerd-shim", "/usr/bin/containerd-shim-runc-v2\0");
+        assert_eq!(seen("7\n"), Seen::Nothing);
+        put("9", "init", "/sbin/init\0");
+        assert_eq!(seen("7\n9\n"), Seen::Birth);
+        put("9", "containerd", "");
+        assert_eq!(seen("7\n9\n"), Seen::Birth);
+        put("9", "containerd", "/usr/bin/containerd\0--root\0/d\0");
+        let expected = InUse { root: Some("/d".into()), database: None };
+        assert_eq!(seen("7\n9\n"), Seen::Running(expected));
     }
 
     #[test]
