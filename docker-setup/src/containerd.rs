@@ -6,12 +6,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use b2d_sys::contract::{DOCKER_PID, SERVICES_CGROUP};
+use anyhow::{Context, Result};
+use b2d_sys::contract::{CONTAINERD_ARGS, DOCKER_PID, SERVICES_CGROUP};
 use b2d_sys::effects::cmd::{Cmd, Deadline};
+use b2d_sys::effects::files::read_optional;
 
 use crate::engine::{CONTAINERD_ROOT_FLAG, containerd_root};
 use crate::renew::SERVICE;
@@ -20,11 +19,6 @@ use crate::renew::SERVICE;
 const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
 /// containerd is killed after 5 s.
 const RESTART_SECS: u64 = 30;
-
-/// From its fork to where it has its arguments, which takes as long as the beginning of its program is unpacked.
-const BIRTH_SECS: u64 = 20;
-/// How long until the next look at one that is being born.
-const BIRTH_PAUSE: Duration = Duration::from_millis(10);
 /// PID 1's name, which its child has until it becomes containerd.
 const PARENT: &str = "init";
 
@@ -40,15 +34,29 @@ struct InUse {
     database: Option<Identity>,
 }
 
-/// Starts containerd again if it works elsewhere than below `data_root`, as long as no dockerd depends on it.
+/// Returns the arguments that a containerd which begins now is given, each ended by a NUL.
+///
+/// # Errors
+/// When the file that has them cannot be read.
+pub fn arguments() -> Result<Vec<u8>> {
+    let lines =
+        read_optional(Path::new(CONTAINERD_ARGS)).with_context(|| format!("reading {CONTAINERD_ARGS}"))?;
+    Ok(lines.unwrap_or_default().into_iter().map(|byte| if byte == b'\n' { 0 } else { byte }).collect())
+}
+
+/// Starts containerd again if it works elsewhere than below `data_root`, as long as no dockerd depends on it. `given` are the
+/// arguments of one that is just beginning.
 ///
 /// # Errors
 /// When the process table cannot be read or PID 1 does not answer.
-pub fn follow(data_root: &Path) -> Result<()> {
+pub fn follow(data_root: &Path, given: &[u8]) -> Result<()> {
     if is_dockerd_running() {
         return Ok(());
     }
-    let Some(in_use) = in_use()? else { return Ok(()) };
+    // No cgroup: it was never started.
+    let list = Path::new(SERVICES_CGROUP).join("containerd/cgroup.procs");
+    let processes = fs::read_to_string(&list).unwrap_or_default();
+    let Some(in_use) = in_use(Path::new("/proc"), &processes, given)? else { return Ok(()) };
     let root = containerd_root(data_root);
     if !is_elsewhere(&in_use, &root, identity(&root.join(DATABASE))) {
         return Ok(());
@@ -62,46 +70,18 @@ fn is_elsewhere(in_use: &InUse, root: &Path, database: Option<Identity>) -> bool
     in_use.root.as_deref() != Some(root) || in_use.database.is_some_and(|open| Some(open) != database)
 }
 
-/// Returns what the containerd of PID 1's works on, or None if it does not run.
-fn in_use() -> Result<Option<InUse>> {
-    let list = Path::new(SERVICES_CGROUP).join("containerd/cgroup.procs");
-    let deadline = Deadline::secs(BIRTH_SECS);
-    loop {
-        // No cgroup: it was never started.
-        let Ok(processes) = fs::read_to_string(&list) else { return Ok(None) };
-        match look(Path::new("/proc"), &processes)? {
-            Seen::Running(in_use) => return Ok(Some(in_use)),
-            Seen::Nothing => return Ok(None),
-            Seen::Birth => {
-                ensure!(!deadline.has_passed(), "containerd has no arguments after {BIRTH_SECS} s")
-            }
-        }
-        thread::sleep(BIRTH_PAUSE);
-    }
-}
-
-/// What there is of containerd.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    Nothing,
-    /// It is still PID 1's child, or has no arguments yet.
-    Birth,
-    Running(InUse),
-}
-
-/// Looks for containerd among processes, its shims and runc, by a list of their numbers.
-fn look(proc: &Path, processes: &str) -> Result<Seen> {
+/// Returns what the containerd among these processes, its shims and runc works on, or None if it does not run.
+fn in_use(proc: &Path, processes: &str, given: &[u8]) -> Result<Option<InUse>> {
     let folders: Vec<PathBuf> = processes.lines().map(|pid| proc.join(pid)).collect();
-    let Some(process) = folders.iter().find(|process| is_named(process, "containerd")) else {
-        let is_birth = folders.iter().any(|process| is_named(process, PARENT));
-        return Ok(if is_birth { Seen::Birth } else { Seen::Nothing });
+    let is_there = |name: &str| folders.iter().find(|process| is_named(process, name));
+    let Some(process) = is_there("containerd") else {
+        return Ok(is_there(PARENT).map(|_| InUse { root: root_in(given), database: None }));
     };
     let words = fs::read(process.join("cmdline"));
     let words = words.with_context(|| format!("reading {}", process.join("cmdline").display()))?;
-    if words.is_empty() {
-        return Ok(Seen::Birth);
-    }
-    Ok(Seen::Running(InUse { root: root_in(&words), database: open_database(&process.join("fd"))? }))
+    // The kernel gives a process the name of its program before it has loaded that, and the arguments after.
+    let words = if words.is_empty() { given } else { &words };
+    Ok(Some(InUse { root: root_in(words), database: open_database(&process.join("fd"))? }))
 }
 
 /// Returns the root in a command line as the kernel shows it, each word ended by a NUL.
@@ -161,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn containerd_that_is_being_born_is_told_from_none() {
+    fn containerd_that_is_just_beginning_has_the_arguments_it_was_given() {
         let proc = tempfile::tempdir().unwrap();
         let put = |pid: &str, name: &str, words: &str| {
             let folder = proc.path().join(pid);
@@ -169,17 +149,19 @@ mod tests {
             fs::write(folder.join("comm"), format!("{name}\n")).unwrap();
             fs::write(folder.join("cmdline"), words).unwrap();
         };
-        let seen = |list| look(proc.path(), list).unwrap();
-        assert_eq!(seen(""), Seen::Nothing);
+        let root = |processes| {
+            let found = in_use(proc.path(), processes, b"--root\0/given\0").unwrap();
+            found.map(|in_use| in_use.root.unwrap())
+        };
+        assert_eq!(root(""), None);
         put("7", "containerd-shim", "/usr/bin/containerd-shim-runc-v2\0");
-        assert_eq!(seen("7\n"), Seen::Nothing);
+        assert_eq!(root("7\n"), None);
         put("9", "init", "/sbin/init\0");
-        assert_eq!(seen("7\n9\n"), Seen::Birth);
+        assert_eq!(root("7\n9\n"), Some("/given".into()));
         put("9", "containerd", "");
-        assert_eq!(seen("7\n9\n"), Seen::Birth);
+        assert_eq!(root("7\n9\n"), Some("/given".into()));
         put("9", "containerd", "/usr/bin/containerd\0--root\0/d\0");
-        let expected = InUse { root: Some("/d".into()), database: None };
-        assert_eq!(seen("7\n9\n"), Seen::Running(expected));
+        assert_eq!(root("7\n9\n"), Some("/d".into()));
     }
 
     #[test]

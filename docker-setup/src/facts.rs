@@ -20,7 +20,7 @@ use crate::certificate::{Pair, end_of, inspect};
 use crate::engine::{DAEMON_JSON, DRIVERS};
 use crate::profile::{Profile, TlsFile};
 use crate::shell::{self, Evaluated};
-use crate::tls::{Foreign, TlsFacts};
+use crate::tls::{Foreign, TlsFacts, When};
 
 /// Made with the image, so its date is the image's.
 const IMAGE_FILE: &str = "/etc/os-release";
@@ -33,6 +33,10 @@ const PRINTED_LINES: usize = 3;
 /// Source: OpenZFS include/sys/fs/zfs.h. The image has no ZFS, a custom one may.
 const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
 const FUSE_OVERLAYFS: &str = "/usr/bin/fuse-overlayfs";
+/// The machine's IPv6 addresses with their flags; missing without IPv6.
+const IPV6_ADDRESSES: &str = "/proc/net/if_inet6";
+/// An address that has no end, as one set by hand. Source: Linux include/uapi/linux/if_addr.h, `IFA_F_PERMANENT`.
+const PERMANENT: u32 = 0x80;
 /// dockerd's own configuration directory.
 pub const ETC_DOCKER: &str = "/etc/docker";
 
@@ -74,14 +78,14 @@ pub struct Secret {
     pub is_dir: bool,
 }
 
-/// Reads the facts of the running machine; `renew_days` is passed on, see [`TlsFacts::renew_days`].
+/// Reads the facts of the running machine; `when` is passed on.
 ///
 /// # Errors
 /// When a file exists but cannot be read. A bad profile is a fact, not an error.
-pub fn read(renew_days: i64) -> Result<Facts> {
+pub fn read(when: When) -> Result<Facts> {
     let (profile, profile_error) = read_profile();
     Ok(Facts {
-        tls: tls_facts(&profile, renew_days)?,
+        tls: tls_facts(&profile, when)?,
         driver_dirs: driver_dirs(&profile.data_root),
         usable_drivers: usable_drivers(&profile.data_root),
         secrets: secrets_in(&profile.cert_dir)?,
@@ -170,7 +174,7 @@ fn secret(path: PathBuf) -> io::Result<Option<Secret>> {
     Ok((meta.is_dir() || meta.is_file()).then_some(secret))
 }
 
-fn tls_facts(profile: &Profile, renew_days: i64) -> Result<TlsFacts> {
+fn tls_facts(profile: &Profile, when: When) -> Result<TlsFacts> {
     let files = [
         &profile.ca_cert,
         &profile.server_cert,
@@ -187,9 +191,10 @@ fn tls_facts(profile: &Profile, renew_days: i64) -> Result<TlsFacts> {
     Ok(TlsFacts {
         now: seconds(SystemTime::now()),
         image_time: fs::metadata(IMAGE_FILE).and_then(|meta| meta.modified()).map_or(0, seconds),
-        renew_days,
+        when,
         host: short_host_name()?,
         addresses: addresses(&profile.cert_interfaces)?,
+        advertised: text(Path::new(IPV6_ADDRESSES))?.as_deref().map(advertised).unwrap_or_default(),
         existing: named.filter(|path| is_filled(path)).collect::<BTreeSet<PathBuf>>(),
         foreign: foreign(profile)?,
         foreign_server: foreign_server(profile)?,
@@ -232,6 +237,17 @@ fn addresses(interfaces: &[String]) -> Result<Vec<IpAddr>> {
     addresses.sort();
     addresses.dedup();
     Ok(addresses)
+}
+
+/// Returns the addresses that end unless a router advertises them again. Source: Linux net/ipv6/addrconf.c, `if6_seq_show()`.
+fn advertised(list: &str) -> Vec<IpAddr> {
+    let address_of = |line: &str| {
+        let mut words = line.split_whitespace();
+        let address = u128::from_str_radix(words.next()?, 16).ok()?;
+        let flags = u32::from_str_radix(words.nth(3)?, 16).ok()?;
+        (flags & PERMANENT == 0).then_some(IpAddr::V6(address.into()))
+    };
+    list.lines().filter_map(address_of).collect()
 }
 
 fn short_host_name() -> Result<String> {
@@ -320,6 +336,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(usable_drivers(&dir.path().join("a/b"))[..2], ["overlay2", "vfs"]);
         assert_eq!(usable_drivers(&dir.path().join("a/b")), usable_drivers(dir.path()));
+    }
+
+    #[test]
+    fn advertised_addresses_are_those_with_an_end() {
+        let list = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                    fec0000000000000505400fffe123456 02 40 40 00     eth0\n\
+                    fd000000000000000000000000000007 02 40 00 80     eth0\n\
+                    fe80000000000000505400fffe123456 02 40 20 80     eth0\n\
+                    nonsense\n";
+        assert_eq!(advertised(list), ["fec0::5054:ff:fe12:3456".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, bail};
 use b2d_sys::contract::RUN_DIR;
 use b2d_sys::effects::files::ensure_dir;
-use tls::RENEW_DAYS;
+use tls::When;
 
 const USAGE: &str = "\
 usage: docker-setup [--dry-run]
@@ -47,10 +47,12 @@ Safe to run at any time; dockerd sees changes when it is started again.
                       services, hooks and shells, time servers, limits
   addresses-changed   return at once; in the background, if the server's
                       certificate lacks an address or name of this machine,
-                      make another and restart docker
+                      make another and restart docker; not for an address that
+                      a router advertises
   renew               return at once; in the background, make certificates anew
                       that end within 30 days, and restart docker if its own is
-                      one; tell which certificates of others end
+                      one, or that lack an address that a router advertises;
+                      tell which certificates of others end
   keep-apparmor       keep AppArmor's profile for containers, which dockerd has
                       compiled, on the data disk for the next boot
   --help              print this text
@@ -73,17 +75,18 @@ pub fn main() -> ExitCode {
 }
 
 fn show() -> Result<()> {
-    let facts = facts::read(RENEW_DAYS)?;
+    let facts = facts::read(When::Start)?;
     Ok(write!(io::stdout(), "{}{}", facts.profile, plan::plan(&facts))?)
 }
 
 fn set_up() -> Result<()> {
-    let facts = facts::read(RENEW_DAYS)?;
+    let given = containerd::arguments()?;
+    let facts = facts::read(When::Start)?;
     let plan = plan::plan(&facts);
     let mut is_complete = apply::apply(&plan)?;
     if plan.makes_server_certificate() {
         lease::await_first(&facts.profile.cert_interfaces)?;
-        let plan = plan::plan(&facts::read(RENEW_DAYS)?);
+        let plan = plan::plan(&facts::read(When::Start)?);
         if plan.makes_server_certificate() {
             is_complete &= apply::apply(&plan)?;
         }
@@ -91,7 +94,7 @@ fn set_up() -> Result<()> {
     if let Err(error) = apparmor::load(Path::new("/")) {
         log::warn!("{error:#}");
     }
-    containerd::follow(&facts.profile.data_root)?;
+    containerd::follow(&facts.profile.data_root, &given)?;
     if !is_complete {
         bail!("not everything was done; docker can be started all the same");
     }

@@ -77,6 +77,7 @@ fn told(name: &str, file: &TlsFile) -> String {
 mod tests {
     use super::*;
     use crate::shell::Evaluated;
+    use crate::tls::When;
 
     const OWN: &str = "/var/lib/boot2docker/tls/ca.pem";
 
@@ -90,9 +91,10 @@ mod tests {
         let facts = TlsFacts {
             now: 0,
             image_time: 0,
-            renew_days: 0,
+            when: When::Start,
             host: String::new(),
             addresses: vec![],
+            advertised: vec![],
             existing: existing.collect(),
             foreign: vec![],
             foreign_server,

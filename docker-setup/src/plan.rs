@@ -15,7 +15,7 @@ use crate::issue::Purpose;
 use crate::named;
 use crate::profile::Tls;
 use crate::settings::{Settings, settings};
-use crate::tls::{self, Foreign, TlsFacts, TlsPlan};
+use crate::tls::{self, Foreign, Issue, TlsFacts, TlsPlan};
 
 /// How long before its end a certificate of somebody else is warned of.
 const WARN_DAYS: i64 = 30;
@@ -52,7 +52,16 @@ pub struct Plan {
 impl Plan {
     /// Tells whether dockerd gets another certificate than it had.
     pub fn makes_server_certificate(&self) -> bool {
-        self.tls.orders.iter().any(|issue| matches!(issue.order.purpose, Purpose::Server { .. }))
+        self.server_certificate().is_some()
+    }
+
+    /// Tells whether it needs it at once.
+    pub fn is_restart_due(&self) -> bool {
+        self.server_certificate().is_some_and(|issue| !issue.can_wait)
+    }
+
+    fn server_certificate(&self) -> Option<&Issue> {
+        self.tls.orders.iter().find(|issue| matches!(issue.order.purpose, Purpose::Server { .. }))
     }
 }
 

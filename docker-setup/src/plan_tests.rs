@@ -13,9 +13,10 @@ fn facts(evaluated: &Evaluated) -> Facts {
         tls: TlsFacts {
             now: 1_760_000_000,
             image_time: 1_760_000_000,
-            renew_days: crate::tls::RENEW_DAYS,
+            when: crate::tls::When::Start,
             host: "boot2docker".into(),
             addresses: vec![],
+            advertised: vec![],
             existing: [].into(),
             foreign: vec![],
             foreign_server: Pair::Missing,

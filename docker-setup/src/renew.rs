@@ -12,7 +12,7 @@ use b2d_sys::effects::console;
 use b2d_sys::effects::process::{self, Spawn, Streams};
 
 use crate::plan::Plan;
-use crate::tls::LATE_RENEW_DAYS;
+use crate::tls::When;
 use crate::{apply, facts, plan};
 
 /// One of us works at a time. The file is there from the first full run's start on.
@@ -45,19 +45,20 @@ pub fn in_background(work: &str) -> Result<()> {
     process::start(&spawn).map(drop)
 }
 
-/// Makes a server certificate that names the machine as it is now, unless there is one, and starts dockerd again.
+/// Makes a server certificate that names the machine as it is now, unless there is one, and starts dockerd again. Nothing is
+/// made that can wait: dockerd may just be reading the old one.
 ///
 /// # Errors
 /// When the facts cannot be read, the certificate not be made, or PID 1 does not answer.
 pub fn follow_addresses(lock: File) -> Result<()> {
     match plan_while_running()? {
-        Some(plan) if plan.makes_server_certificate() => replace(&plan, lock),
+        Some(plan) if plan.is_restart_due() => replace(&plan, lock),
         _ => Ok(()),
     }
 }
 
-/// Makes the certificates anew that end soon, starts dockerd again if the server's is among them, and tells what is to
-/// be told of those that others made.
+/// Makes the certificates anew that end soon or lack an address, starts dockerd again if the server's is among them and cannot
+/// wait, and tells what is to be told of those that others made.
 ///
 /// # Errors
 /// As [`follow_addresses`].
@@ -75,14 +76,14 @@ fn plan_while_running() -> Result<Option<Plan>> {
     if !Path::new(DOCKERD_ARGS).exists() {
         return Ok(None);
     }
-    Ok(Some(plan::plan(&facts::read(LATE_RENEW_DAYS)?)))
+    Ok(Some(plan::plan(&facts::read(When::Running)?)))
 }
 
 fn replace(plan: &Plan, lock: File) -> Result<()> {
     apply::apply(plan)?;
     // PID 1 runs us once more before it starts dockerd.
     drop(lock);
-    if !plan.makes_server_certificate() {
+    if !plan.is_restart_due() {
         return Ok(());
     }
     if Cmd::new(SERVICE).args(["docker", "status"]).run(Deadline::secs(STATUS_SECS)).is_err() {

@@ -15,14 +15,32 @@ pub const DAY: i64 = 24 * 60 * 60;
 const LEAF_DAYS: i64 = 1080;
 /// Clients keep a copy of the authority, so it should outlive several machines' leaves.
 const AUTHORITY_DAYS: i64 = 3650;
-/// Before a start of dockerd, which costs nothing then, and machines run for months.
-pub const RENEW_DAYS: i64 = 180;
-/// While dockerd runs: it has to be started again, which ends containers, so nobody hurries.
-pub const LATE_RENEW_DAYS: i64 = 30;
+/// Days a certificate must still be valid for before a start of dockerd: machines run for months.
+const RENEW_DAYS: i64 = 180;
+/// The same while dockerd runs.
+const LATE_RENEW_DAYS: i64 = 30;
 /// Names every server certificate has besides the machine's own.
 const LOCAL_NAMES: &[&str] = &["localhost", "localhost.local", "ip6-localhost", "ip6-loopback"];
 /// List of the names in the current server certificate, for people; from boot2docker 17.12.
 const NAMES_FILE: &str = "hostnames";
+
+/// When certificates are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Before dockerd starts: another certificate costs nothing.
+    Start,
+    /// While dockerd runs: it has to be started again, which ends containers, so nobody hurries.
+    Running,
+}
+
+impl When {
+    fn renew_days(self) -> i64 {
+        match self {
+            Self::Start => RENEW_DAYS,
+            Self::Running => LATE_RENEW_DAYS,
+        }
+    }
+}
 
 /// What is known about the present material and the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +49,14 @@ pub struct TlsFacts {
     pub now: i64,
     /// When the image was built; the true time is later.
     pub image_time: i64,
-    /// Days a certificate must still be valid for to stay: [`RENEW_DAYS`] or [`LATE_RENEW_DAYS`].
-    pub renew_days: i64,
+    /// What dockerd does meanwhile.
+    pub when: When,
     /// Short host name.
     pub host: String,
     /// Addresses the machine is reached at.
     pub addresses: Vec<IpAddr>,
+    /// Those of them that a router has advertised: they come later than a lease, and change with the router's.
+    pub advertised: Vec<IpAddr>,
     /// Files the profile names that exist.
     pub existing: BTreeSet<PathBuf>,
     /// Certificates that the profile names, which others made.
@@ -92,6 +112,8 @@ pub struct Issue {
     pub key: PathBuf,
     /// Why.
     pub reason: String,
+    /// Whether dockerd may go on with the old one until it is started again.
+    pub can_wait: bool,
 }
 
 /// Returns what to do. Files the profile names are used as they are if they exist; only what lies in the certificate
@@ -154,11 +176,22 @@ fn authority(profile: &Profile, facts: &TlsFacts, has_foreign_server: bool) -> O
     let reason = reason(&facts.authority, facts, cannot_sign)?;
     let validity = validity(facts, AUTHORITY_DAYS);
     let order = Order { purpose: Purpose::Authority, organisation: profile.ca_org.clone(), validity };
-    Some(Issue { order, certificate: profile.ca_cert.own.clone(), key: profile.ca_key.own.clone(), reason })
+    Some(Issue {
+        order,
+        certificate: profile.ca_cert.own.clone(),
+        key: profile.ca_key.own.clone(),
+        reason,
+        can_wait: false,
+    })
 }
 
 fn server(profile: &Profile, facts: &TlsFacts, is_authority_new: bool) -> Option<Issue> {
     let reason = leaf_reason(is_authority_new, server_reason(facts))?;
+    // Before the first lease it would lack more than it gains.
+    let can_wait = leaf_reason(is_authority_new, server_reason(&without_advertised(facts))).is_none();
+    if can_wait && facts.when == When::Start {
+        return None;
+    }
     let purpose = Purpose::Server { host: facts.host.clone(), names: server_names(facts) };
     let order =
         Order { purpose, organisation: profile.server_org.clone(), validity: validity(facts, LEAF_DAYS) };
@@ -167,6 +200,7 @@ fn server(profile: &Profile, facts: &TlsFacts, is_authority_new: bool) -> Option
         certificate: profile.server_cert.own.clone(),
         key: profile.server_key.own.clone(),
         reason,
+        can_wait,
     })
 }
 
@@ -179,6 +213,7 @@ fn client(profile: &Profile, facts: &TlsFacts, is_authority_new: bool) -> Option
         certificate: profile.client_cert.own.clone(),
         key: profile.client_key.own.clone(),
         reason,
+        can_wait: true,
     })
 }
 
@@ -191,6 +226,12 @@ fn server_reason(facts: &TlsFacts) -> Option<String> {
         let missing = server_names(facts).difference(&certificate.names).next().cloned();
         not_ours(certificate).or_else(|| missing.map(|name| format!("not valid for {name}")))
     })
+}
+
+fn without_advertised(facts: &TlsFacts) -> TlsFacts {
+    let mut facts = facts.clone();
+    facts.addresses.retain(|address| !facts.advertised.contains(address));
+    facts
 }
 
 fn client_reason(facts: &TlsFacts) -> Option<String> {
@@ -212,7 +253,7 @@ fn reason(pair: &Pair, facts: &TlsFacts, more: impl Fn(&Certificate) -> Option<S
     let days_left = days_left(certificate.not_after, facts);
     if certificate.not_before > now {
         Some("not valid yet".to_owned())
-    } else if days_left < facts.renew_days {
+    } else if days_left < facts.when.renew_days() {
         Some(format!("{days_left} days left"))
     } else {
         more(certificate)

@@ -16,9 +16,10 @@ fn settled() -> TlsFacts {
     let mut facts = TlsFacts {
         now: NOW,
         image_time: IMAGE_TIME,
-        renew_days: RENEW_DAYS,
+        when: When::Start,
         host: "boot2docker".into(),
         addresses: vec!["10.0.2.15".parse().unwrap()],
+        advertised: vec![],
         existing: BTreeSet::new(),
         foreign: vec![],
         foreign_server: Pair::Missing,
@@ -76,20 +77,12 @@ fn only_what_must_be_made_is_made() {
         ),
         (
             "server expires, while docker runs",
-            TlsFacts {
-                server: with(|c| c.not_after = NOW + 29 * DAY),
-                renew_days: LATE_RENEW_DAYS,
-                ..settled()
-            },
+            TlsFacts { server: with(|c| c.not_after = NOW + 29 * DAY), when: When::Running, ..settled() },
             server("29 days left"),
         ),
         (
             "server expires later, while docker runs",
-            TlsFacts {
-                server: with(|c| c.not_after = NOW + 30 * DAY),
-                renew_days: LATE_RENEW_DAYS,
-                ..settled()
-            },
+            TlsFacts { server: with(|c| c.not_after = NOW + 30 * DAY), when: When::Running, ..settled() },
             nothing.clone(),
         ),
         (
@@ -213,4 +206,25 @@ fn server_names_are_host_loopback_and_addresses() {
     assert_eq!(names, expected);
     let odd = TlsFacts { host: "bücher".into(), ..settled() };
     assert_eq!(server_names(&odd).len(), names.len() - 1);
+}
+
+#[test]
+fn an_advertised_address_alone_is_worth_no_restart() {
+    let lease: IpAddr = "192.168.99.100".parse().unwrap();
+    let advertised: IpAddr = "fec0::15".parse().unwrap();
+    let with = |addresses: Vec<IpAddr>, when| {
+        let facts = TlsFacts { addresses, advertised: vec![advertised], when, ..settled() };
+        plan(&profile(&[]), &facts).orders.iter().map(|issue| issue.can_wait).collect::<Vec<_>>()
+    };
+    for (addresses, when, expected) in [
+        (vec![advertised], When::Start, vec![]),
+        (vec![advertised], When::Running, vec![true]),
+        (vec![advertised, lease], When::Start, vec![false]),
+        (vec![advertised, lease], When::Running, vec![false]),
+    ] {
+        assert_eq!(with(addresses.clone(), when), expected, "{addresses:?} {when:?}");
+    }
+    // It is named all the same.
+    let facts = TlsFacts { addresses: vec![lease, advertised], advertised: vec![advertised], ..settled() };
+    assert!(server_names(&facts).contains(&Name::Ip(advertised)));
 }

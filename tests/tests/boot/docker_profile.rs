@@ -111,6 +111,14 @@ const RENEWAL: &[Row] = &[
         "restarted\n10.5.5.5\nsame\n",
     ),
     (
+        "an advertised address is named in time, without a restart",
+        "old=$(cat /var/run/docker.pid); sudo ip addr add fd00:b2d::15/64 dev eth0 valid_lft 3600 preferred_lft 3600; \
+         named() { sudo grep -c fd00:b2d::15 /var/lib/boot2docker/tls/hostnames; }; \
+         sudo docker-setup addresses-changed-now; named; sudo docker-setup renew-now; named; \
+         [ \"$(cat /var/run/docker.pid)\" = \"$old\" ] && echo same",
+        "0\n1\nsame\n",
+    ),
+    (
         "a certificate that ends soon is replaced while the machine runs",
         "old=$(cat /var/run/docker.pid); sudo cp /var/lib/boot2docker/tls/server.pem old.pem; go 1060; \
          for i in $(seq 600); do pid=$(cat /var/run/docker.pid 2>/dev/null); \
