@@ -56,9 +56,9 @@ pub fn early(facts: &Facts) -> Plan {
     let stages = vec![
         stage("mounts", &[], kernel::mounts(facts)),
         stage("rescue", &["mounts"], Vec::from_iter(is_rescue.then_some(asked_for))),
-        stage("kernel", &["mounts"], kernel::settings(facts)),
         // Everything else waits for the data disk; most disks need no driver that is not there already.
         stage("data-disk", &["mounts"], data_disk()),
+        stage("kernel", &["mounts"], kernel::settings(facts)),
         stage("devices", &["mounts"], vec![helper(&[PROGRAM, COLDPLUG], COLDPLUG_LIMIT)]),
     ];
     Plan { stages: without_empty(stages), services: vec![] }
@@ -82,7 +82,7 @@ pub fn rest(facts: &Facts, state: &StateFacts) -> Plan {
     let stages = vec![
         stage(
             "state",
-            &["data-disk"],
+            &["data-disk", "kernel"],
             dirs.map(|path| dir(path, 0o755)).into_iter().chain([docker_log]).collect(),
         ),
         // Services and hooks get what the profile exports, so it is evaluated before them.
