@@ -33,13 +33,16 @@ pub struct Idle {
 impl Idle {
     /// Takes note of a look; tells whether the memory should be moved now.
     pub fn is_due(&mut self, look: Look) -> bool {
+        let is_idle = self.last.is_some_and(|last| {
+            // One that was started anew begins to count anew.
+            let busy = look.busy.checked_sub(last.busy);
+            busy.is_some_and(|busy| busy <= look.at.saturating_sub(last.at) / IDLE_SHARE)
+        });
         if self.is_moved {
-            self.left = look.bytes;
+            // Who was busy since has fetched it back, or is another process; what could not be moved is not known then.
+            self.left = if is_idle { look.bytes } else { 0 };
         }
         self.left = self.left.min(look.bytes);
-        let is_idle = self.last.is_some_and(|last| {
-            look.busy.saturating_sub(last.busy) <= look.at.saturating_sub(last.at) / IDLE_SHARE
-        });
         self.last = Some(look);
         self.is_moved = is_idle && look.bytes >= self.left + WORTHWHILE;
         self.is_moved
@@ -84,6 +87,11 @@ mod tests {
             ("over", look(140, 9010, 60), true),
             ("containerd was started anew", look(155, 100, 2), false),
             ("its memory is its own", look(170, 110, 9), true),
+            ("dockerd was started anew just then", look(185, 4000, 24), false),
+            ("it is idle", look(200, 4100, 20), true),
+            ("moved", look(215, 4100, 1), false),
+            ("both were started anew", look(230, 3000, 30), false),
+            ("they are idle", look(245, 3100, 30), true),
         ] {
             assert_eq!(idle.is_due(look), expected, "{case}");
         }

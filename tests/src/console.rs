@@ -15,6 +15,9 @@ use crate::Deadline;
 /// Lines of the log shown when an awaited text does not come.
 const TAIL_LINES: usize = 40;
 
+/// How many readings, each of 4 KiB at most, are taken in at once.
+const DRAINED: usize = 4096;
+
 /// What a kernel says when nothing more will come. Source: kernel/panic.c.
 const KERNEL_PANIC: &str = "Kernel panic - not syncing";
 
@@ -84,12 +87,7 @@ impl Console {
     /// # Errors
     /// When it does not come by the deadline, or the machine ends or panics first.
     pub fn expect(&mut self, text: &str, deadline: Deadline) -> Result<String, Box<ConsoleError>> {
-        loop {
-            if let Some(before) = self.transcript.take_through(text) {
-                return Ok(before);
-            }
-            self.receive(text, deadline)?;
-        }
+        self.look_for(text, deadline, |transcript| transcript.take_through(text))
     }
 
     /// Waits until `text` has been said since the machine was last started, before or after what was awaited else.
@@ -97,10 +95,7 @@ impl Console {
     /// # Errors
     /// As [`Console::expect`].
     pub fn await_in_this_boot(&mut self, text: &str, deadline: Deadline) -> Result<(), Box<ConsoleError>> {
-        while !self.transcript.this_boot().contains(text) {
-            self.receive(text, deadline)?;
-        }
-        Ok(())
+        self.look_for(text, deadline, |transcript| transcript.this_boot().contains(text).then_some(()))
     }
 
     /// Lets [`Console::await_in_this_boot`] see only what comes from now on; to be called before a reboot.
@@ -158,6 +153,24 @@ impl Console {
         self.transcript.tail()
     }
 
+    /// Takes in what comes until `find` finds something. At the deadline it looks once more, at all that has come; a console
+    /// that never falls silent has nothing more to say then either.
+    fn look_for<T>(
+        &mut self,
+        text: &str,
+        deadline: Deadline,
+        mut find: impl FnMut(&mut Transcript) -> Option<T>,
+    ) -> Result<T, Box<ConsoleError>> {
+        while deadline.remaining().is_some() {
+            if let Some(found) = find(&mut self.transcript) {
+                return Ok(found);
+            }
+            self.receive(text, deadline)?;
+        }
+        self.drain();
+        find(&mut self.transcript).ok_or_else(|| self.failure(text, Why::TimedOut, deadline))
+    }
+
     /// Takes in what comes next, while `text` is awaited.
     fn receive(&mut self, text: &str, deadline: Deadline) -> Result<(), Box<ConsoleError>> {
         if self.transcript.this_boot().contains(KERNEL_PANIC) {
@@ -165,14 +178,16 @@ impl Console {
         }
         match self.output.recv_timeout(deadline.remaining().unwrap_or_default()) {
             Ok(bytes) => self.transcript.push(&bytes),
-            Err(RecvTimeoutError::Timeout) => return Err(self.failure(text, Why::TimedOut, deadline)),
+            // Whoever awaits something looks at the clock.
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(self.failure(text, Why::Closed, deadline)),
         }
         Ok(())
     }
 
     fn drain(&mut self) {
-        while let Ok(bytes) = self.output.try_recv() {
+        // What a console that is never silent says meanwhile is left for later.
+        for bytes in self.output.try_iter().take(DRAINED) {
             self.transcript.push(&bytes);
         }
     }
@@ -292,6 +307,16 @@ mod tests {
         let log = folder.path().join("console.log");
         assert!(text.ends_with(&format!("  | line 50\nfull log: {}", log.display())), "{text}");
         assert_eq!(std::fs::read_to_string(log).unwrap().lines().count(), 50);
+    }
+
+    #[test]
+    fn a_console_that_is_never_silent_is_not_listened_to_for_ever() {
+        let (mut console, mut guest, _folder) = console();
+        let chatter = thread::spawn(move || while guest.write_all(&[b'x'; 4096]).is_ok() {});
+        let error = console.expect("ready", Deadline::host(Duration::from_millis(300))).unwrap_err();
+        assert_eq!(error.why, Why::TimedOut);
+        console.input.shutdown(std::net::Shutdown::Both).unwrap();
+        chatter.join().unwrap();
     }
 
     #[test]

@@ -37,8 +37,9 @@ const CPUS: u32 = 2;
 /// VirtualBox's usual host-only network.
 const HOST_ONLY_NETWORK: &str = "192.168.99.0/24";
 
-/// What a guest that did not end in order is asked for last; it goes to `guest.log` in the test's folder.
-const LAST_WORDS: &str = "sudo tail -n 300 /boot.log /var/log/*.log /var/lib/boot2docker/log/*; \
+/// What a guest that did not end in order is asked for last; it goes to `guest.log` in the test's folder. A serial port is
+/// slow, and a log may be one line of many megabytes.
+const LAST_WORDS: &str = "sudo tail -c 20000 /boot.log /var/log/*.log /var/lib/boot2docker/log/*; \
     ps; cat /proc/mounts; df; ip addr; ss -tln";
 
 /// How boot2docker-cli fetches the client's certificates.
