@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use b2d_sys::cmdline::KernelCmdline;
 use b2d_sys::contract;
+use b2d_sys::effects::deadline::Deadline;
 use b2d_sys::effects::poll::{self, Interest};
 use b2d_sys::effects::process::{self, Pid, Spawn, Streams};
 use b2d_sys::effects::reboot;
@@ -28,6 +29,8 @@ const RESCUE_ARGUMENT: &CStr = c"--rescue";
 const SHELLS: [&str; 2] = ["/bin/sh", "/bin/bash"];
 /// A shell that ends is started again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Killed logins are gone by then, however busy the processors are.
+const LOGINS_END: Duration = Duration::from_secs(3);
 /// Names of consoles when the kernel does not tell.
 const LIKELY_CONSOLES: [&str; 2] = ["tty0", "ttyS0"];
 
@@ -49,8 +52,7 @@ pub fn run(reason: &str) -> ! {
     log::error!("rescue: {reason}");
     let consoles = consoles();
     let shell = SHELLS.into_iter().find(|path| Path::new(path).exists());
-    // Whoever is logged in holds the terminals that the shells need; services and containers are left alone.
-    process::children_with_terminal().into_iter().for_each(|pid| process::signal(pid, SIGKILL));
+    end_logins();
     let reboot_at = reboot_delay().map(|delay| clock::since_kernel_start() + delay);
     for console in &consoles {
         explain(console, reason, shell.is_some());
@@ -73,6 +75,21 @@ pub fn run(reason: &str) -> ! {
         }
         while let Some((pid, _)) = process::reap() {
             missing.extend(shells.remove(&pid));
+        }
+    }
+}
+
+/// Whoever is logged in holds the terminals that the shells need; services and containers are left alone.
+fn end_logins() {
+    let logins = process::children_with_terminal();
+    logins.iter().for_each(|&login| process::signal(login, SIGKILL));
+    let deadline = Deadline::after(LOGINS_END);
+    for login in logins {
+        // With a login's end its line is hung up: what was written to it, or started there, just before is lost.
+        match process::has_ended(login, deadline.remaining()) {
+            Ok(true) => {}
+            Ok(false) => log::debug!("login {login:?} does not end"),
+            Err(error) => log::debug!("waiting for login {login:?}: {error}"),
         }
     }
 }
@@ -160,7 +177,7 @@ fn end_now(end: End) -> ! {
 mod tests {
     use std::env;
 
-    use b2d_sys::effects::cmd::{Cmd, CmdError, Deadline};
+    use b2d_sys::effects::cmd::{Cmd, CmdError};
 
     use super::*;
 

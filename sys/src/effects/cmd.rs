@@ -14,6 +14,7 @@ use thiserror::Error;
 
 pub use super::deadline::Deadline;
 use super::poll::{self, Interest};
+use super::process;
 
 /// Output beyond this is read and dropped, so that no program can fill our memory.
 const CAPTURE_BYTES: usize = 8 << 20;
@@ -262,10 +263,7 @@ fn kill_and_reap(child: &mut Child) {
     if let Err(error) = kill_process_group(pid, Signal::KILL) {
         log::debug!("killing process group {pid:?}: {error}");
     }
-    let gone = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(io::Error::from)
-        .and_then(|pidfd| poll::wait(&[(pidfd.as_fd(), Interest::Read)], Some(KILL_GRACE)));
-    match gone.map(|ready| ready[0]) {
+    match process::has_ended(pid, KILL_GRACE) {
         Ok(true) => drop(child.wait()),
         Ok(false) => log::warn!("process {pid:?} does not die, it hangs in the kernel; going on without it"),
         Err(error) => log::debug!("waiting for killed process {pid:?}: {error}"),

@@ -8,12 +8,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 pub use rustix::process::Resource;
-use rustix::process::{Rlimit, Signal, WaitOptions, ioctl_tiocsctty, setrlimit, setsid};
+use rustix::process::{
+    PidfdFlags, Rlimit, Signal, WaitOptions, ioctl_tiocsctty, pidfd_open, setrlimit, setsid,
+};
 
+use super::poll::{self, Interest};
 use super::{signals, tty};
 
 /// A process id greater than zero.
@@ -147,7 +152,7 @@ pub fn reap() -> Option<(Pid, ExitStatus)> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(ended) => return ended.map(|(pid, status)| (pid, ExitStatus::from_raw(status.as_raw()))),
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => return None,
         }
     }
@@ -156,6 +161,18 @@ pub fn reap() -> Option<(Pid, ExitStatus)> {
 /// Sends a signal to one process; one that is gone is fine.
 pub fn signal(pid: Pid, number: i32) {
     report(rustix::process::kill_process(pid, named(number)), pid, number);
+}
+
+/// Waits until a process has ended, for `limit` at most; tells whether it has. A child that has ended is still to be reaped.
+///
+/// # Errors
+/// When the kernel refuses to watch it.
+pub fn has_ended(pid: Pid, limit: Duration) -> io::Result<bool> {
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(true),
+        opened => opened?,
+    };
+    Ok(poll::wait(&[(process.as_fd(), Interest::Read)], Some(limit))? == [true])
 }
 
 /// Sends a signal to a process group; one that is gone is fine.
@@ -169,7 +186,7 @@ fn named(number: i32) -> Signal {
 
 fn report(result: rustix::io::Result<()>, pid: Pid, number: i32) {
     match result {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Ok(()) | Err(Errno::SRCH) => {}
         Err(error) => log::warn!("sending signal {number} to process {pid:?}: {error}"),
     }
 }
@@ -279,6 +296,17 @@ mod tests {
         let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(3));
         assert!(output.is_none());
+    }
+
+    #[test]
+    fn an_end_is_awaited_until_the_limit() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(!has_ended(pid, Duration::from_millis(10)).unwrap());
+        drop(child.stdin.take());
+        assert!(has_ended(pid, Duration::from_secs(60)).unwrap());
+        child.wait().unwrap();
+        assert!(has_ended(pid, Duration::ZERO).unwrap(), "nobody is left to wait for");
     }
 
     #[test]
